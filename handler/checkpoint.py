@@ -1,0 +1,61 @@
+"""A checkpoint folder as the service reads it: Hugging Face files, with our own section in `config.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ConfigurationError
+
+SECTION = "sentence_pair"
+"""The key in `config.json` under which a converted checkpoint says where it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint folder says of itself."""
+
+    folder: Path
+    name: str
+    """The name of the model that users see beside every answer."""
+    labels: tuple[str, ...]
+    """In the order of the classifier's outputs."""
+    max_seq_length: int
+    """Tokens of one encoded pair at most, special tokens included."""
+    pad_token_id: int
+    source: str
+    """File name of what it was converted from."""
+    source_sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Checkpoint:
+        """Read `config.json` of a folder that `scripts/convert_checkpoint.py` wrote.
+
+        Raises:
+            ConfigurationError: the file is missing, isn't JSON, or lacks what serving needs.
+        """
+        path = folder / "config.json"
+        try:
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigurationError(f"{path} is missing: not a converted checkpoint") from None
+        except ValueError as error:
+            raise ConfigurationError(f"{path} is not JSON: {error}") from None
+        try:
+            section = config[SECTION]
+            by_id = {int(key): str(label) for key, label in config["id2label"].items()}
+            return cls(
+                folder=folder,
+                name=str(section["name"]),
+                labels=tuple(by_id[index] for index in range(len(by_id))),
+                max_seq_length=int(section["max_seq_length"]),
+                pad_token_id=int(config.get("pad_token_id") or 0),
+                source=str(section["source"]),
+                source_sha256=str(section["source_sha256"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError(
+                f"{path} lacks or misstates {error}: convert it with scripts/convert_checkpoint.py"
+            ) from None

@@ -1,0 +1,83 @@
+"""The error tree: what can go wrong, with which HTTP status and type it is answered.
+
+    ServiceError
+    ├── ConfigurationError        the service can't start as it is configured
+    └── RequestError              one request can't be answered; its neighbours can
+        ├── InvalidRequest   400  the body is not something this service reads
+        ├── InvalidPair      400  a premise or a hypothesis is missing or unusable
+        ├── LimitExceeded    413  more than this service takes at once
+        ├── InferenceFailed  500  the model gave no usable answer for a pair
+        └── InternalError    500  a fault of ours
+
+Nothing else in the project writes a status code.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar, Self
+
+
+class ServiceError(Exception):
+    """The root: an error with a message meant for a person, in one line."""
+
+
+class ConfigurationError(ServiceError):
+    """Settings, weights, labels or vocabulary are missing or don't fit together."""
+
+
+class RequestError(ServiceError):
+    """One request can't be answered. Carries the HTTP status and the type that is sent."""
+
+    status: ClassVar[int]
+    reason: ClassVar[str]
+    type: ClassVar[str]
+
+    def at(self, where: str) -> Self:
+        """The same error, with the path of the pair it concerns before its message."""
+        return type(self)(f"{where.removesuffix('.')}: {self}" if where else str(self))
+
+    def to_json(self) -> bytes:
+        """The error as it is answered: ``{"code": 400, "type": "…", "message": "…"}`` in UTF-8."""
+        body = {"code": self.status, "type": self.type, "message": str(self)}
+        return json.dumps(body, ensure_ascii=False).encode()
+
+
+class InvalidRequest(RequestError):
+    """The body is empty, in no known encoding, not JSON, or of no known shape."""
+
+    status = 400
+    reason = "Bad Request"
+    type = "invalid_request"
+
+
+class InvalidPair(RequestError):
+    """A premise or a hypothesis is missing, not a string, blank, or not valid Unicode."""
+
+    status = 400
+    reason = "Bad Request"
+    type = "invalid_pair"
+
+
+class LimitExceeded(RequestError):
+    """More pairs than one request may hold, or a longer text than one pair may hold."""
+
+    status = 413
+    reason = "Request Entity Too Large"
+    type = "limit_exceeded"
+
+
+class InferenceFailed(RequestError):
+    """The model raised an error for this pair, or answered with something that isn't finite."""
+
+    status = 500
+    reason = "Internal Server Error"
+    type = "inference_failed"
+
+
+class InternalError(RequestError):
+    """A fault of this service; the log names the place."""
+
+    status = 500
+    reason = "Internal Server Error"
+    type = "internal_error"

@@ -1,0 +1,145 @@
+"""The handler that TorchServe runs: preprocess, inference, postprocess, each thin over its module.
+
+TorchServe wants exactly one class in this file. It is packed as the archive's `service.py` beside the
+package `handler/`, so the same imports work in the repository, in the tests and in a worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from ts.context import Context
+from ts.torch_handler.base_handler import BaseHandler
+
+from handler.answer import ModelIdentity, Reply, make_answer, render
+from handler.checkpoint import Checkpoint
+from handler.encoding import EncodedPair, PairEncoder
+from handler.engine import Probabilities, load_engine, threads_per_worker
+from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.request import Request, parse_request
+from handler.settings import HandlerSettings
+
+logger = logging.getLogger(__name__)
+
+Prepared: TypeAlias = tuple[Request, list[EncodedPair]]
+"""A request whose pairs are ready for the model. Whatever is answered already travels beside it, as a
+`Reply` or as its error."""
+
+
+class NliHandler(BaseHandler):  # type: ignore[misc]
+    """Classifies sentence pairs; one batch may hold requests of many clients, and each stands alone."""
+
+    def initialize(self, context: Context) -> None:
+        """Load settings, tokenizer and model, and answer once, before the worker counts as ready.
+
+        Raises:
+            ConfigurationError: anything is missing or doesn't fit; the worker then doesn't start.
+        """
+        # TorchServe would decode JSON itself, but only for one spelling of the content type, without a
+        # view of repeated keys, and with a warning and a traceback in the log for each invalid body.
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        properties = context.system_properties
+        config = context.model_yaml_config or {}
+        self.settings = HandlerSettings.from_model_config(config)
+        self.checkpoint = Checkpoint.read(Path(properties["model_dir"]))
+        model = context.manifest["model"]
+        self.identity = ModelIdentity(self.checkpoint.name, model["modelName"], model["modelVersion"])
+        self.encoder = PairEncoder.from_folder(self.checkpoint.folder, self.checkpoint.max_seq_length)
+        gpu = properties.get("gpu_id")
+        on_gpu = gpu is not None and torch.cuda.is_available()
+        self.device = torch.device(f"cuda:{gpu}" if on_gpu else "cpu")
+        threads = threads_per_worker(self.settings.threads, config.get("minWorkers", 1))
+        self.engine = load_engine(self.checkpoint, self.device, threads, self.settings.max_batch_tokens)
+        self.engine.warm_up(properties["batch_size"], self.checkpoint.max_seq_length)
+        self.initialized = True
+        logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
+
+    def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """Answer a batch of requests, one body each, in order."""
+        self.context = context
+        return self.postprocess(self.inference(self.preprocess(data)))
+
+    def preprocess(self, data: list[Mapping[str, Any]]) -> list[Prepared | Reply | RequestError]:
+        """Bytes → encoded pairs, request by request."""
+        return [self._prepare(index, fields) for index, fields in enumerate(data)]
+
+    def inference(self, data: list[Prepared | Reply | RequestError]) -> list[Reply | RequestError]:
+        """Encoded pairs → answers: one pass over the pairs of all requests."""
+        pairs = [pair for item in data if isinstance(item, tuple) for pair in item[1]]
+        results = iter(self.engine.probabilities(pairs))
+        return [
+            self._answer(*item, list(islice(results, len(item[1])))) if isinstance(item, tuple) else item
+            for item in data
+        ]
+
+    def postprocess(self, data: list[Reply | RequestError]) -> list[bytes]:
+        """Answers → bodies, with the status and the content type of each."""
+        bodies = []
+        for index, item in enumerate(data):
+            if isinstance(item, RequestError):
+                self.context.set_response_status(item.status, item.reason, index)
+                item = Reply(item.to_json())
+            self.context.set_response_content_type(index, item.content_type)
+            bodies.append(item.body)
+        return bodies
+
+    def describe_handle(self) -> dict[str, Any]:
+        """What `GET /models/NAME?customized=true` of the management API adds about the model."""
+        return {
+            "model": self.identity.name,
+            "version": self.identity.version,
+            "labels": list(self.checkpoint.labels),
+            "max_seq_length": self.checkpoint.max_seq_length,
+            "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars", "max_batch_tokens"}),
+            "source": self.checkpoint.source,
+            "source_sha256": self.checkpoint.source_sha256,
+            "device": str(self.device),
+        }
+
+    def _prepare(self, index: int, fields: Mapping[str, Any]) -> Prepared | Reply | RequestError:
+        headers = self.context.get_all_request_header(index)
+        try:
+            if headers.get("describe") == "True":
+                return Reply(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
+            if headers.get("explain") == "True":
+                raise InvalidRequest("explanations are not offered; post to /predictions instead")
+            request = parse_request(fields, _content_type(headers), self.settings)
+            return request, self.encoder.encode(request.pairs)
+        except RequestError as error:
+            return error
+        except Exception as error:
+            return _internal_error(error)
+
+    def _answer(
+        self, request: Request, encoded: list[EncodedPair], results: list[Probabilities | InferenceFailed]
+    ) -> Reply | RequestError:
+        answers = []
+        for pair, tokens, result in zip(request.pairs, encoded, results, strict=True):
+            if isinstance(result, InferenceFailed):
+                return result.at(pair.where)
+            answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
+        return Reply(render(request, answers, self.identity))
+
+
+def _content_type(headers: Mapping[str, Any]) -> str | None:
+    """The content type of the body part, or of the request; header names keep the client's spelling."""
+    for name in ("body", "data"):
+        part = headers.get(name)
+        if isinstance(part, dict) and part.get("content-type"):
+            return str(part["content-type"])
+    return next((str(value) for name, value in headers.items() if name.lower() == "content-type"), None)
+
+
+def _internal_error(error: Exception) -> InternalError:
+    """Log where it happened, without the message, which may quote what the user wrote."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("%s at %s:%s", type(error).__name__, Path(frame.filename).name, frame.lineno)
+    return InternalError("the service failed on this request; its log names the place")

@@ -1,0 +1,45 @@
+"""The `handler` section of `model-config.yaml`, typed and checked when a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from handler.errors import ConfigurationError
+
+
+class HandlerSettings(BaseModel):
+    """What an operator can set; an unknown key or a value out of range stops the start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_pairs: int = Field(default=64, ge=1)
+    """Sentence pairs that one request may hold; more is answered with 413."""
+
+    max_text_chars: int = Field(default=10_000, ge=1)
+    """Characters (code points) that one premise or hypothesis may have; more is answered with 413."""
+
+    max_batch_tokens: int = Field(default=4096, ge=1)
+    """Tokens, padding included, in one forward pass; a larger batch is split."""
+
+    threads: int = Field(default=0, ge=0)
+    """Threads of a worker's forward pass; 0 shares the machine's cores among the model's `minWorkers`."""
+
+    @classmethod
+    def from_model_config(cls, model_config: Mapping[str, Any] | None) -> HandlerSettings:
+        """Read the section from the whole of `model-config.yaml`.
+
+        Raises:
+            ConfigurationError: with every wrong key and why, in one line.
+        """
+        section = (model_config or {}).get("handler", {})
+        try:
+            return cls.model_validate(section or {})
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'section'}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_url=False)
+            )
+            raise ConfigurationError(f"model-config.yaml, section 'handler': {faults}") from None
