@@ -121,7 +121,7 @@ class _Slot:
 def _pair_template(tokenizer: Tokenizer) -> tuple[_Slot, ...]:
     """Learn from the tokenizer how it lays out a pair, by showing it two short texts."""
     shown = tokenizer.encode("a", "a")
-    slots = []
+    slots: list[_Slot] = []
     for source, token_id, token_type_id in zip(shown.sequence_ids, shown.ids, shown.type_ids, strict=True):
         if source is None or all(slot.source != source for slot in slots):
             slots.append(_Slot(source, token_id, token_type_id))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
+from transformers.utils.logging import disable_progress_bar
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
@@ -45,6 +46,7 @@ class TorchModel:
         Raises:
             ConfigurationError: weights are missing or don't fit `config.json`.
         """
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's stderr is a log
         torch.set_num_threads(threads)
         try:
             model = AutoModelForSequenceClassification.from_pretrained(
