@@ -133,7 +133,7 @@ def _charset(content_type: str | None) -> str | None:
     message = Message()
     message["content-type"] = content_type
     named = message.get_content_charset()
-    if named is None:
+    if not named:
         return None
     try:
         codec = codecs.lookup(named).name

@@ -1,0 +1,51 @@
+"""What many tests share: a tiny checkpoint made here, and the material beside the project where it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.build_archive import PROJECT, build_archive
+from scripts.convert_checkpoint import convert_checkpoint
+from tests.making import random_weights, write_lightning_checkpoint, write_pretrained
+
+SHARED = PROJECT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like `beomi/kcbert-base`, without weights, of a tiny model."""
+    return write_pretrained(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="session")
+def lightning_checkpoint(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Lightning checkpoint of that model, fine-tuned to random weights."""
+    file = tmp_path_factory.mktemp("lightning") / "epoch=1-val_loss=0.50.ckpt"
+    return write_lightning_checkpoint(file, random_weights(pretrained))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    pretrained: Path, lightning_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """That checkpoint, converted."""
+    return convert_checkpoint(
+        lightning_checkpoint, str(pretrained), tmp_path_factory.mktemp("converted") / "tiny"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That checkpoint as `nli` version 1.0."""
+    return build_archive(tiny_checkpoint, "1.0", tmp_path_factory.mktemp("store") / "nli-1.0.mar")
+
+
+@pytest.fixture(scope="session")
+def original() -> Path:
+    """The original system's checkpoints and answers, which lie beside the project and not in it."""
+    folder = SHARED / "original"
+    if not folder.is_dir():
+        pytest.skip("the original system's checkpoint and answers are not at hand (../shared/original)")
+    return folder

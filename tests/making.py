@@ -1,0 +1,77 @@
+"""Small examples of what a user brings: a pretrained folder, and a fine-tuned Lightning checkpoint."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertForSequenceClassification
+
+SYLLABLES = "가나다라마바사아자차카타파하그는이을를의에서고도만한지않았다없있요니까남자여비가온날씨맑책읽"
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?[]<>()'\"/-"
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY += [
+    prefix + sign for prefix in ("", "##") for sign in dict.fromkeys(SYLLABLES + LETTERS)
+]  # every sign alone and as a continuation, so that most Korean text has word pieces
+
+MODEL_CHECKPOINT = "pytorch_lightning.callbacks.model_checkpoint"
+
+
+def write_pretrained(folder: Path, **changes: Any) -> Path:
+    """Write config, vocabulary and tokenizer settings of a tiny BERT that has no labels yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 80,
+        "pad_token_id": 0,
+    } | changes
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    return folder
+
+
+def random_weights(pretrained: Path, seed: int = 0, labels: int = 3) -> dict[str, Tensor]:
+    """Weights of a classifier fine-tuned from `pretrained`, spread so that answers differ."""
+    torch.manual_seed(seed)
+    config = BertConfig.from_pretrained(pretrained, num_labels=labels, initializer_range=0.3)
+    return dict(BertForSequenceClassification(config).state_dict())
+
+
+def write_lightning_checkpoint(file: Path, weights: Mapping[str, Tensor], **changes: Any) -> Path:
+    """Save weights as PyTorch Lightning 1.3 does: prefixed, beside optimizer state and a callback's class."""
+    state = {f"model.{name}": value for name, value in weights.items()}
+    state["model.bert.embeddings.position_ids"] = torch.arange(80)[None]
+    module = types.ModuleType(MODEL_CHECKPOINT)
+    callback = type("ModelCheckpoint", (), {"__module__": MODEL_CHECKPOINT})
+    module.ModelCheckpoint = callback  # type: ignore[attr-defined]
+    names = ["pytorch_lightning", "pytorch_lightning.callbacks", MODEL_CHECKPOINT]
+    sys.modules.update(dict.fromkeys(names, module))
+    try:
+        content = {
+            "epoch": 1,
+            "global_step": 10,
+            "pytorch-lightning_version": "1.3.4",
+            "state_dict": state,
+            "callbacks": {callback: {"best_model_score": torch.tensor(0.5)}},
+            "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(4)}}}],
+            "lr_schedulers": [],
+        } | changes
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, file)
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+    return file

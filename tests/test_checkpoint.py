@@ -1,0 +1,39 @@
+"""A checkpoint folder's own account of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.checkpoint import Checkpoint
+from handler.errors import ConfigurationError
+
+
+def test_a_converted_checkpoint_says_what_it_is(tiny_checkpoint: Path, lightning_checkpoint: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_checkpoint)
+    assert checkpoint.name == "tiny"
+    assert checkpoint.labels == ("entailment", "contradiction", "neutral")
+    assert checkpoint.max_seq_length == 64
+    assert checkpoint.source == lightning_checkpoint.name
+    assert len(checkpoint.source_sha256) == 64
+
+
+@pytest.mark.parametrize("change", [{"sentence_pair": None}, {"id2label": None}, {"id2label": {"1": "a"}}])
+def test_a_folder_that_lacks_what_serving_needs_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    config = json.loads((tiny_checkpoint / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="convert_checkpoint"):
+        Checkpoint.read(tmp_path)
+
+
+def test_no_config_or_no_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is missing"):
+        Checkpoint.read(tmp_path)
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        Checkpoint.read(tmp_path)
