@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
@@ -49,11 +50,22 @@ class TorchModel:
         disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's stderr is a log
         torch.set_num_threads(threads)
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigurationError(f"the model in {folder} can't be loaded: {error}") from None
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).split("\n")[0]
+            raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
+        # transformers would go on with random numbers in place of what is missing.
+        faults = [
+            f"{kind.replace('_', ' ')} {', '.join(sorted(keys))}" for kind, keys in report.items() if keys
+        ]
+        if faults:
+            raise ConfigurationError(f"the weights in {folder} don't fit its config: {'; '.join(faults)}")
         self._model = model.to(device).eval()
         self._device = device
         # RoBERTa and others have a table of one type, which no id but 0 may look up.
