@@ -46,6 +46,8 @@ class Reply:
 
     body: bytes
     content_type: str = "application/json; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers, name and value."""
 
 
 def make_answer(
@@ -55,12 +57,12 @@ def make_answer(
     return Answer(pair, dict(zip(labels, probabilities.tolist(), strict=True)), truncated)
 
 
-def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
-    """The fields of one answer.
+def tutorial_fields(answer: Answer) -> dict[str, Any]:
+    """The nine fields of the tutorial's answer, in its order.
 
-    The tutorial's nine come first: both texts, ``prediction`` ("참 (entailment)"), and for each label
-    ``…_data`` ("참 0.91") and ``…_width`` ("91.0%", a CSS width). The tutorial's widths show float noise for
-    8 of the 101 values, such as 28.999999999999996%; these don't.
+    Both texts, ``prediction`` ("참 (entailment)"), and for each label ``…_data`` ("참 0.91") and ``…_width``
+    ("91.0%", a CSS width). The tutorial's widths show float noise for 8 of the 101 values, such as
+    28.999999999999996%; these don't.
     """
     rounded = {label: round(value, 2) for label, value in answer.probabilities.items()}
     label = answer.label
@@ -70,9 +72,13 @@ def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
         "prediction": f"{KOREAN[label]} ({label})" if label in KOREAN else label,
     }
     fields |= {f"{label}_data": f"{KOREAN.get(label, label)} {value}" for label, value in rounded.items()}
-    fields |= {f"{label}_width": f"{round(value * 100)}.0%" for label, value in rounded.items()}
-    return fields | {
-        "label": label,
+    return fields | {f"{label}_width": f"{round(value * 100)}.0%" for label, value in rounded.items()}
+
+
+def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
+    """The fields of one answer: the tutorial's nine, then the same for programs."""
+    return tutorial_fields(answer) | {
+        "label": answer.label,
         "probabilities": answer.probabilities,
         "truncated": answer.truncated,
         "model": {"name": model.name, "version": model.version},
@@ -84,6 +90,8 @@ def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) ->
     body: Any
     if request.shape is Shape.KSERVE_V2:
         body = _tensors(request, answers, model)
+    elif request.shape is Shape.TUTORIAL:
+        body = tutorial_fields(answers[0])
     else:
         described = [describe_answer(answer, model) for answer in answers]
         body = {

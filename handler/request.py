@@ -16,7 +16,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from enum import Enum
 from math import prod
@@ -42,6 +42,8 @@ class Shape(Enum):
     LIST = "list"
     KSERVE_V1 = "kserve-v1"
     KSERVE_V2 = "kserve-v2"
+    TUTORIAL = "tutorial"
+    """One pair that wants the tutorial's nine fields and no more; asked for by a header, not by the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ class Request:
     shape: Shape
     id: str | None = None
     """The id of a KServe V2 request, sent back with its answer."""
+
+    def for_tutorial(self) -> Request:
+        """The same request, to be answered as the tutorial's own server would.
+
+        Raises:
+            InvalidRequest: it doesn't hold one pair, which is all that the tutorial's contract knows.
+        """
+        if self.shape is not Shape.SINGLE:
+            raise InvalidRequest("the body must be one object with 'premise' and 'hypothesis'")
+        return replace(self, shape=Shape.TUTORIAL)
 
 
 def parse_request(fields: Mapping[str, Any], content_type: str | None, limits: HandlerSettings) -> Request:

@@ -24,6 +24,7 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Probabilities, load_engine, threads_per_worker
 from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.page import load_page
 from handler.request import Request, parse_request
 from handler.settings import HandlerSettings
 
@@ -49,6 +50,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         properties = context.system_properties
         config = context.model_yaml_config or {}
         self.settings = HandlerSettings.from_model_config(config)
+        self.page = load_page()
         self.checkpoint = Checkpoint.read(Path(properties["model_dir"]))
         model = context.manifest["model"]
         self.identity = ModelIdentity(self.checkpoint.name, model["modelName"], model["modelVersion"])
@@ -88,6 +90,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 self.context.set_response_status(item.status, item.reason, index)
                 item = Reply(item.to_json())
             self.context.set_response_content_type(index, item.content_type)
+            for name, value in item.headers:
+                self.context.set_response_header(index, name, value)
             bodies.append(item.body)
         return bodies
 
@@ -111,7 +115,11 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 return Reply(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
             if headers.get("explain") == "True":
                 raise InvalidRequest("explanations are not offered; post to /predictions instead")
+            if not any(fields.values()) and "text/html" in (_header(headers, "accept") or ""):
+                return self.page  # a browser's GET, which can't be told from other methods
             request = parse_request(fields, _content_type(headers), self.settings)
+            if _header(headers, "x-answer") == "tutorial":
+                request = request.for_tutorial()
             return request, self.encoder.encode(request.pairs)
         except RequestError as error:
             return error
@@ -130,12 +138,17 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
 
 
 def _content_type(headers: Mapping[str, Any]) -> str | None:
-    """The content type of the body part, or of the request; header names keep the client's spelling."""
+    """The content type of the body part, or of the request."""
     for name in ("body", "data"):
         part = headers.get(name)
         if isinstance(part, dict) and part.get("content-type"):
             return str(part["content-type"])
-    return next((str(value) for name, value in headers.items() if name.lower() == "content-type"), None)
+    return _header(headers, "content-type")
+
+
+def _header(headers: Mapping[str, Any], wanted: str) -> str | None:
+    """A header by its lower-case name; TorchServe keeps the client's spelling."""
+    return next((str(value) for name, value in headers.items() if name.lower() == wanted), None)
 
 
 def _internal_error(error: Exception) -> InternalError:

@@ -1,0 +1,53 @@
+"""The web page, and the headers that tell a browser what it may do with it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from handler.answer import Reply
+from handler.errors import ConfigurationError
+
+PAGE = Path(__file__).with_name("page.html")
+
+
+def load_page(file: Path = PAGE) -> Reply:
+    """The page as it is sent to a browser.
+
+    Its content security policy allows the file's own style and script by their hashes, requests to the
+    page's own origin, and nothing else; text never becomes markup (`require-trusted-types-for`).
+
+    Raises:
+        ConfigurationError: the file is missing.
+    """
+    try:
+        body = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the web page can't be read: {error}") from None
+    policy = [
+        "default-src 'none'",
+        f"script-src {_hashes(body, b'script')}",
+        f"style-src {_hashes(body, b'style')}",
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ]
+    headers = (
+        ("Content-Security-Policy", "; ".join(policy)),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+    )
+    return Reply(body, "text/html; charset=utf-8", headers)
+
+
+def _hashes(page: bytes, element: bytes) -> str:
+    """The sources of all inline elements of a kind (``'sha256-…'``), or ``'none'``."""
+    contents = re.findall(rb"<%b(?:\s[^>]*)?>(.*?)</%b>" % (element, element), page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(content).digest()).decode() for content in contents]
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
