@@ -61,6 +61,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         threads = threads_per_worker(self.settings.threads, config.get("minWorkers", 1))
         self.engine = load_engine(self.checkpoint, self.device, threads, self.settings.max_batch_tokens)
         self.engine.warm_up(properties["batch_size"], self.checkpoint.max_seq_length)
+        self.requests = 0  # that this worker has taken, described ones apart
         self.initialized = True
         logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
 
@@ -106,6 +107,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             "source": self.checkpoint.source,
             "source_sha256": self.checkpoint.source_sha256,
             "device": str(self.device),
+            "worker": {"pid": os.getpid(), "requests": self.requests},
         }
 
     def _prepare(self, index: int, fields: Mapping[str, Any]) -> Prepared | Reply | RequestError:
@@ -113,6 +115,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         try:
             if headers.get("describe") == "True":
                 return Reply(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
+            self.requests += 1
             if headers.get("explain") == "True":
                 raise InvalidRequest("explanations are not offered; post to /predictions instead")
             if not any(fields.values()) and "text/html" in (_header(headers, "accept") or ""):
