@@ -85,13 +85,28 @@ class PairEncoder:
 
     def encode(self, pairs: Sequence[SentencePair]) -> list[EncodedPair]:
         """Encode each pair; never raises for what a user wrote."""
-        texts = [
-            unicodedata.normalize("NFC", text) for pair in pairs for text in (pair.premise, pair.hypothesis)
+        texts = [text for pair in pairs for text in (pair.premise, pair.hypothesis)]
+        beginnings = [self._beginning(text) for text in texts]
+        ids = self._token_ids(beginnings)
+        # A beginning with more tokens than fit tells all that counts; the others are read whole.
+        short = [
+            index
+            for index, beginning in enumerate(beginnings)
+            if len(beginning) < len(texts[index]) and len(ids[index]) <= self._budget
         ]
-        ids = [
-            encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ]
-        return [self._join(*texts) for texts in zip(ids[::2], ids[1::2], strict=True)]
+        for index, whole in zip(short, self._token_ids([texts[index] for index in short]), strict=True):
+            ids[index] = whole
+        return [self._join(*both) for both in zip(ids[::2], ids[1::2], strict=True)]
+
+    def _beginning(self, text: str) -> str:
+        """As much of a text as can matter, usually: up to a space behind 32 characters a token."""
+        end = text.find(" ", 32 * self._budget)
+        return text if end < 0 else text[:end]
+
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        composed = [unicodedata.normalize("NFC", text) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(composed, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def _join(self, premise: list[int], hypothesis: list[int]) -> EncodedPair:
         # The tokenizer's own truncation keeps what it cuts off as further encodings and pairs them all,

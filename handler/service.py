@@ -141,12 +141,15 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
 
 
 def _content_type(headers: Mapping[str, Any]) -> str | None:
-    """The content type of the body part, or of the request."""
-    for name in ("body", "data"):
-        part = headers.get(name)
-        if isinstance(part, dict) and part.get("content-type"):
-            return str(part["content-type"])
-    return _header(headers, "content-type")
+    """The content type of the body.
+
+    TorchServe also hands over a type for each part, which lacks the charset unless the part has its own.
+    """
+    sent = _header(headers, "content-type")
+    if sent and not sent.lower().startswith("multipart/"):
+        return sent
+    part = headers.get("body") or headers.get("data")
+    return str(part.get("content-type")) if isinstance(part, dict) else None
 
 
 def _header(headers: Mapping[str, Any], wanted: str) -> str | None:

@@ -18,7 +18,7 @@ class HandlerSettings(BaseModel):
     max_pairs: int = Field(default=64, ge=1)
     """Sentence pairs that one request may hold; more is answered with 413."""
 
-    max_text_chars: int = Field(default=10_000, ge=1)
+    max_text_chars: int = Field(default=50_000, ge=1)
     """Characters (code points) that one premise or hypothesis may have; more is answered with 413."""
 
     max_batch_tokens: int = Field(default=4096, ge=1)

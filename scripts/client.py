@@ -1,0 +1,110 @@
+"""Asking a running service: pairs in, answers out, its refusals as errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from handler.errors import ServiceError
+from handler.request import SentencePair
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class ServiceRefusedError(ServiceError):
+    """The service answered, but not with a verdict."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """`status` is the HTTP status, `message` what the service said."""
+        super().__init__(f"the service answered {status}: {message}")
+        self.status = status
+
+
+class ServiceUnreachableError(ServiceError):
+    """There is no answer: nobody listens, or the time ran out."""
+
+
+class Client:
+    """One connection pool to one model; safe to share between threads."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        model: str = "nli",
+        token: str | None = None,
+        retries: int = 0,
+        timeout: float = 60,
+        connections: int = 10,
+    ) -> None:
+        """Prepare to ask; nothing is sent yet.
+
+        Args:
+            url: scheme, host and port; a model's full address (`…/predictions/nli/1.0`) is taken as it is.
+            model: name in the URL, with `/VERSION` to pin one.
+            token: TorchServe's inference key, where the service asks for one.
+            retries: how often a request is sent again that got 429, 5xx or no answer at all; waiting doubles
+                from 0.2 s.
+            timeout: seconds until an answer must have come.
+            connections: how many threads will ask at the same time.
+        """
+        self.url = url if "/predictions/" in url else f"{url.rstrip('/')}/predictions/{model}"
+        self._retries = retries
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.mount("http", HTTPAdapter(pool_maxsize=connections))
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def classify(self, pairs: Sequence[SentencePair]) -> list[dict[str, Any]]:
+        """The answers to `pairs`, in order, in one request.
+
+        Raises:
+            ServiceRefusedError: one of the pairs, or all together, are refused; `status` says how.
+            ServiceUnreachableError: no answer came.
+        """
+        body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                return self._post(body)
+            except ServiceRefusedError as error:
+                if last or not (error.status == 429 or error.status >= 500):
+                    raise
+            except ServiceUnreachableError:
+                if last:
+                    raise
+            time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _post(self, body: list[dict[str, str]]) -> list[dict[str, Any]]:
+        try:
+            answer = self._session.post(self.url, json=body, timeout=self._timeout)
+        except requests.ConnectionError:
+            raise ServiceUnreachableError(f"no service answers at {self.url}") from None
+        except requests.Timeout:
+            raise ServiceUnreachableError(f"no answer within {self._timeout:g} s from {self.url}") from None
+        except requests.RequestException as error:
+            raise ServiceUnreachableError(f"{self.url} can't be asked: {error}") from None
+        try:
+            content = answer.json()
+        except ValueError:
+            content = {}
+        if answer.status_code != 200 or not isinstance(content, list):
+            message = content.get("message") if isinstance(content, dict) else None
+            raise ServiceRefusedError(answer.status_code, str(message or answer.reason))
+        return content
+
+    def __enter__(self) -> Self:
+        """Nothing to do: connections are made when they are needed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._session.close()
