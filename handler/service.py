@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import torch
 from ts.context import Context
+from ts.service import PredictionException
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler.answer import ModelIdentity, Reply, make_answer, render
@@ -84,10 +85,18 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         ]
 
     def postprocess(self, data: list[Reply | RequestError]) -> list[bytes]:
-        """Answers → bodies, with the status and the content type of each."""
+        """Answers → bodies, with the status and the content type of each.
+
+        Raises:
+            PredictionException: for an error over gRPC, whose status TorchServe sets from nothing else. As
+                it fails the whole batch, it is raised only where no other request shares it; a gRPC client
+                in company gets status OK and the error as its body.
+        """
         bodies = []
         for index, item in enumerate(data):
             if isinstance(item, RequestError):
+                if len(data) == 1 and _came_by_grpc(self.context.get_all_request_header(index)):
+                    raise PredictionException(item.to_json().decode(), item.status)
                 self.context.set_response_status(item.status, item.reason, index)
                 item = Reply(item.to_json())
             self.context.set_response_content_type(index, item.content_type)
@@ -133,11 +142,14 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         self, request: Request, encoded: list[EncodedPair], results: list[Probabilities | InferenceFailed]
     ) -> Reply | RequestError:
         answers = []
-        for pair, tokens, result in zip(request.pairs, encoded, results, strict=True):
-            if isinstance(result, InferenceFailed):
-                return result.at(pair.where)
-            answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
-        return Reply(render(request, answers, self.identity))
+        try:
+            for pair, tokens, result in zip(request.pairs, encoded, results, strict=True):
+                if isinstance(result, InferenceFailed):
+                    return result.at(pair.where)
+                answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
+            return Reply(render(request, answers, self.identity))
+        except Exception as error:
+            return _internal_error(error)
 
 
 def _content_type(headers: Mapping[str, Any]) -> str | None:
@@ -155,6 +167,11 @@ def _content_type(headers: Mapping[str, Any]) -> str | None:
 def _header(headers: Mapping[str, Any], wanted: str) -> str | None:
     """A header by its lower-case name; TorchServe keeps the client's spelling."""
     return next((str(value) for name, value in headers.items() if name.lower() == wanted), None)
+
+
+def _came_by_grpc(headers: Mapping[str, Any]) -> bool:
+    """HTTP requests have headers, which are strings; gRPC has only the types of its parts."""
+    return not any(isinstance(value, str) for value in headers.values())
 
 
 def _internal_error(error: Exception) -> InternalError:
