@@ -12,6 +12,7 @@ from types import FrameType
 from handler.errors import ConfigurationError
 from scripts.build_archive import MODEL_CONFIG, PROJECT, build_archive
 from scripts.command_line import argument_parser, run
+from scripts.gateway import Address, Gateway, read_keys
 from scripts.server import ArchiveName, Ports, TorchServe
 
 DEMO = PROJECT / "checkpoints" / "demo"
@@ -36,8 +37,8 @@ def archive_of(checkpoint: Path) -> Path:
     return archive
 
 
-def serve(server: TorchServe, announce: Callable[[], None]) -> None:
-    """Run `server` until SIGINT or SIGTERM, or until it ends by itself.
+def serve(server: TorchServe, announce: Callable[[], None], gateway: Gateway | None = None) -> None:
+    """Run `server`, and `gateway` before it, until SIGINT or SIGTERM, or until one ends by itself.
 
     Raises:
         ConfigurationError: it couldn't start, or it ended unasked.
@@ -50,18 +51,22 @@ def serve(server: TorchServe, announce: Callable[[], None]) -> None:
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        if gateway:
+            gateway.start()  # first, so that a missing nginx is told at once
         server.start()
         server.wait_until_ready(progress=_show_progress)
         print("\r", end="")
         announce()
-        while server.is_running():
+        while server.is_running() and (gateway is None or gateway.is_running()):
             asked.wait(0.5)
-        raise ConfigurationError(f"TorchServe ended unasked; see {server.logs}")
+        raise ConfigurationError(f"the service ended unasked; see {server.logs}")
     except KeyboardInterrupt:
         print("\nstopping ...", flush=True)
     finally:
         for number in previous:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave a half-stopped server
+        if gateway:
+            gateway.stop()
         server.stop()
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -72,11 +77,13 @@ def _show_progress(seconds: float) -> None:
         print(f"\rstarting ... {seconds:.0f} s ", end="", flush=True)
 
 
-def _announce(server: TorchServe) -> None:
+def _announce(server: TorchServe, gateway: Gateway | None) -> None:
     name = ArchiveName.of(server.archives[0])
     url = f"{server.url}/predictions/{name.model}"
+    door = f"{gateway.url}/, and {gateway.url}/api as in the tutorial" if gateway else f"{url} in a browser"
     print(
         f"""ready: {", ".join(archive.name for archive in server.archives)}
+  the page    {door}
   classify    {url}
   management  {server.management_url}/models
   metrics     {server.metrics_url}/metrics
@@ -107,6 +114,9 @@ def main() -> int:
         "--port", type=int, default=8080, help="inference; the next are management, metrics, gRPC (8080)"
     )
     parser.add_argument("--workers", type=int, help="per model (default: what the archive says)")
+    parser.add_argument("--gateway", action="store_true", help="start nginx in front of the service too")
+    parser.add_argument("--gateway-port", type=int, default=8000, help="where it listens on loopback (8000)")
+    parser.add_argument("--gateway-keys", type=Path, metavar="FILE", help="API keys it wants, one a line")
     arguments = parser.parse_args()
     if not 1 <= arguments.port <= 65531:
         parser.error("--port must be from 1 to 65531")
@@ -114,7 +124,16 @@ def main() -> int:
         parser.error("--workers must be at least 1")
     archives = arguments.archive or [archive_of(arguments.checkpoint or DEMO)]
     server = TorchServe(RUN, archives, Ports.following(arguments.port), arguments.workers)
-    serve(server, lambda: _announce(server))
+    gateway = None
+    if arguments.gateway:
+        gateway = Gateway(
+            server.folder / "gateway.log",
+            Address("127.0.0.1", server.ports.inference),
+            Address("127.0.0.1", arguments.gateway_port),
+            ArchiveName.of(archives[0]).model,
+            read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+        )
+    serve(server, lambda: _announce(server, gateway), gateway)
     return 0
 
 
