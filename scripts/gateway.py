@@ -29,6 +29,9 @@ ANSWER_SECONDS = 30
 STOP_SECONDS = 10
 """How long requests under way may take when the gateway stops."""
 
+SYSTEM_PROGRAMS = "/usr/sbin"
+"""Where Debian puts nginx, and doesn't look for it unless one is root."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -142,7 +145,7 @@ class Gateway:
         Raises:
             ConfigurationError: nginx isn't installed, the address is taken, or nginx refuses to start.
         """
-        program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+        program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + SYSTEM_PROGRAMS)
         if program is None:
             raise ConfigurationError("the gateway needs nginx, which isn't installed (apt-get install nginx)")
         self.listen.refuse_taken()
