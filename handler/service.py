@@ -48,6 +48,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         # TorchServe would decode JSON itself, but only for one spelling of the content type, without a
         # view of repeated keys, and with a warning and a traceback in the log for each invalid body.
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        # The worker would log a line for each batch; metrics travel as log lines and must go on.
+        logging.getLogger().setLevel(logging.WARNING)
+        for name in (__name__, "handler", "ts.metrics"):
+            logging.getLogger(name).setLevel(logging.INFO)
         properties = context.system_properties
         config = context.model_yaml_config or {}
         self.settings = HandlerSettings.from_model_config(config)

@@ -115,6 +115,7 @@ class TorchServe:
         workers: int | None = None,
         settings: Mapping[str, str] | None = None,
         python: Path = Path(sys.executable),
+        log_config: Path = CONFIG / "log4j2.xml",
     ) -> None:
         """Prepare a server; nothing is written or started yet.
 
@@ -126,6 +127,7 @@ class TorchServe:
             workers: per model, None for what each archive says.
             settings: lines to add to `config/config.properties`, or to replace there.
             python: the interpreter that has torchserve; workers run on it too.
+            log_config: what is logged where.
         """
         self.folder = folder.resolve()
         self.archives = [archive.resolve() for archive in archives]
@@ -133,6 +135,7 @@ class TorchServe:
         self.workers = workers
         self.settings = dict(settings or {})
         self.python = python
+        self.log_config = log_config
         self._launcher: subprocess.Popen[bytes] | None = None
 
     @property
@@ -177,7 +180,7 @@ class TorchServe:
         properties = self.folder / "config.properties"
         properties.write_text(self._properties(), encoding="utf-8")
         command = self._torchserve("--start", "--foreground", "--no-config-snapshots")
-        command += ["--ts-config", str(properties), "--log-config", str(CONFIG / "log4j2.xml")]
+        command += ["--ts-config", str(properties), "--log-config", str(self.log_config)]
         with (self.logs / "console.log").open("wb") as console:
             self._launcher = subprocess.Popen(
                 command,
