@@ -1,0 +1,381 @@
+"""A real nginx before a real service: what it lets through, what it refuses, and how it says so."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from scripts.gateway import Address, Gateway
+from scripts.serve import serve
+from scripts.server import Ports, TorchServe
+from tests.programs import need
+
+PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
+KEY = "0123456789abcdef0123456789abcdef"
+JSON = "application/json; charset=utf-8"
+Start = Callable[..., Gateway]
+
+_clients = itertools.count(1)
+
+
+def client(**headers: str) -> dict[str, str]:
+    """Headers of a client that nobody has seen before, as a tunnel on this machine would name it."""
+    number = next(_clients)
+    return {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250 + 1}"} | headers
+
+
+def post(gateway: Gateway, path: str, body: Any = PAIR, **headers: str) -> requests.Response:
+    return requests.post(f"{gateway.url}{path}", json=body, headers=client(**headers), timeout=60)
+
+
+def get(gateway: Gateway, path: str, **headers: str) -> requests.Response:
+    return requests.get(f"{gateway.url}{path}", headers=client(**headers), timeout=60)
+
+
+def raw(gateway: Gateway, method: str, target: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+    """A request whose target is sent as it is written here."""
+    connection = http.client.HTTPConnection(gateway.listen.host, gateway.listen.port, timeout=30)
+    try:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in client(**headers).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def assert_refused(answer: requests.Response, status: int, kind: str) -> None:
+    """Check an error of the gateway's own: JSON, in the service's layout."""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, JSON)
+    body = answer.json()
+    assert (body["code"], body["type"]) == (status, kind)
+    assert list(body) == ["code", "type", "message"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.fixture(scope="module")
+def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a gateway on a port of its own; all are stopped at the end."""
+    need("nginx")
+    running: list[Gateway] = []
+
+    def start(service: Address | None = None, **options: Any) -> Gateway:
+        gateway = Gateway(
+            tmp_path_factory.mktemp("gateway") / "gateway.log",
+            service or Address("127.0.0.1", server.ports.inference),
+            Address("127.0.0.1", Ports.free().inference),
+            **options,
+        )
+        running.append(gateway)
+        gateway.start()
+        return gateway
+
+    yield start
+    for each in running:
+        each.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(start: Start) -> Gateway:
+    return start()
+
+
+@pytest.fixture(scope="module")
+def nobody(start: Start) -> Gateway:
+    """A gateway before a service that isn't there."""
+    return start(Address("127.0.0.1", Ports.free().inference))
+
+
+# --- what goes through -----------------------------------------------------------------------------
+
+
+def test_the_root_is_the_page(gateway: Gateway, url: str) -> None:
+    ours = get(gateway, "/")
+    direct = requests.get(url, headers={"Accept": "text/html"}, timeout=30)
+    assert ours.status_code == 200
+    assert ours.content == direct.content
+    for name in ("Content-Type", "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options"):
+        assert ours.headers[name] == direct.headers[name]
+    head = requests.head(f"{gateway.url}/", headers=client(), timeout=30)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_api_is_the_tutorials_contract(gateway: Gateway) -> None:
+    full = post(gateway, "/predictions/nli").json()
+    answer = post(gateway, "/api")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, JSON)
+    assert list(answer.json().items()) == list(full.items())[:9]
+
+
+def test_the_full_api_takes_every_shape(gateway: Gateway, url: str) -> None:
+    for body in (PAIR, [PAIR, PAIR], {"instances": [PAIR]}):
+        direct = requests.post(url, json=body, timeout=30)
+        assert post(gateway, "/predictions/nli", body).json() == direct.json()
+
+
+def test_the_services_own_errors_pass_untouched(gateway: Gateway, url: str) -> None:
+    for body in ({"premise": "비가 온다."}, [PAIR] * 65, "text"):
+        direct = requests.post(url, json=body, timeout=30)
+        through = post(gateway, "/predictions/nli", body)
+        assert direct.status_code in (400, 413)
+        assert (through.status_code, through.content) == (direct.status_code, direct.content)
+
+
+def test_headers_that_steer_the_service_stay_outside(gateway: Gateway) -> None:
+    plain = post(gateway, "/predictions/nli")
+    steered = post(
+        gateway, "/predictions/nli", describe="True", explain="True", url_path="x", **{"X-Answer": "tutorial"}
+    )
+    assert (steered.status_code, steered.content) == (200, plain.content)
+
+
+def test_a_request_has_one_name_from_end_to_end(gateway: Gateway) -> None:
+    named = post(gateway, "/api", **{"X-Request-Id": "order-17"})
+    assert named.headers["X-Request-Id"] == "order-17"
+    unnamed = post(gateway, "/api", **{"X-Request-Id": "비가 온다".encode().decode("latin-1")})
+    assert re.fullmatch("[0-9a-f]{32}", unnamed.headers["X-Request-Id"])
+
+
+def test_answers_are_compressed_for_who_can_read_it(gateway: Gateway) -> None:
+    content = json.dumps([PAIR] * 8).encode()
+    connection = http.client.HTTPConnection(gateway.listen.host, gateway.listen.port, timeout=30)
+    headers = client(**{"Content-Type": "application/json", "Accept-Encoding": "gzip"})
+    connection.request("POST", "/predictions/nli", content, headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    assert answer.headers["Content-Encoding"] == "gzip"
+    unpacked = gzip.decompress(body)
+    assert len(json.loads(unpacked)) == 8
+    assert len(body) < len(unpacked) / 2
+
+
+# --- what doesn't ----------------------------------------------------------------------------------
+
+PRIVATE = [
+    "/models",
+    "/models/nli",
+    "/metrics",
+    "/ping",
+    "/api-description",
+    "/predictions",
+    "/predictions/",
+    "/predictions/other",
+    "/predictions/nli/",
+    "/predictions/nli/1.0",
+    "/predictions/nli/1.0/x",
+    "/predictions/NLI",
+    "/explanations/nli",
+    "/v1/models/nli:predict",
+    "/v2/models/nli/infer",
+    "/workflows",
+    "/wfpredict/x",
+    "/api/",
+    "/refused",
+    "//models",
+    "/%6dodels",
+    "/api/../models",
+    "/predictions/nli/../../models",
+    "/predictions/nli%2F..%2F..%2Fmodels",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_everything_private_is_404(gateway: Gateway, nobody: Gateway, method: str) -> None:
+    for target in PRIVATE:
+        for each in (gateway, nobody):  # without a service too: so nobody was asked
+            status, body, headers = raw(each, method, target)
+            assert (status, headers["Content-Type"]) == (404, JSON), target
+            assert json.loads(body)["type"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/api", "POST"),
+        ("PUT", "/predictions/nli", "POST"),
+        ("OPTIONS", "/predictions/nli", "POST"),
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_other_methods_are_405(gateway: Gateway, method: str, path: str, allowed: str) -> None:
+    answer = requests.request(method, f"{gateway.url}{path}", headers=client(), timeout=30)
+    assert_refused(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == allowed
+
+
+def test_a_body_over_the_limit_is_413(gateway: Gateway) -> None:
+    body = b"0" * 4_194_305
+    answer = requests.post(f"{gateway.url}/api", data=body, headers=client(), timeout=30)
+    assert_refused(answer, 413, "limit_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status"),
+    [("/%zz", {}, 400), ("/", {"X": "x" * 40_000}, 431), (f"/{'x' * 40_000}", {}, 414)],
+    ids=["bad escape", "long header", "long address"],
+)
+def test_what_nginx_cant_read_is_json_too(
+    gateway: Gateway, target: str, headers: dict[str, str], status: int
+) -> None:
+    got, body, sent = raw(gateway, "GET", target, **headers)
+    assert (got, sent["Content-Type"]) == (status, JSON)
+    assert json.loads(body) == {
+        "code": status,
+        "type": "invalid_request",
+        "message": "the request can't be read",
+    }
+
+
+def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway: Gateway) -> None:
+    hasty = client()
+    answers = [requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=30) for _ in range(60)]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 200 in {answer.status_code for answer in answers[:20]}
+    assert refused
+    for answer in refused:
+        assert_refused(answer, 429, "too_many_requests")
+        assert answer.headers["Retry-After"] == "1"
+    assert post(gateway, "/api").status_code == 200
+    time.sleep(1.1)
+    assert requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=30).status_code == 200
+
+
+def test_keys_where_they_are_wanted(start: Start) -> None:
+    locked = start(keys=[KEY, "x" * 24])
+    for path in ("/api", "/predictions/nli"):
+        for wrong in ("", f"Bearer {KEY}x", f"Bearer {KEY.upper()}", f"Basic {KEY}", KEY):
+            answer = post(locked, path, Authorization=wrong)
+            assert_refused(answer, 401, "key_required")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        for right in (KEY, "x" * 24):
+            assert post(locked, path, Authorization=f"Bearer {right}").status_code == 200
+    assert get(locked, "/").status_code == 200
+    assert get(locked, "/healthz").status_code == 200
+
+
+def test_the_log_tells_what_went_wrong_and_not_what_was_said(start: Start) -> None:
+    gateway = start()
+    marker = "zebra-marker"
+    body = {"premise": marker, "hypothesis": marker}
+    assert post(gateway, f"/api?premise={marker}", body, **{"X-Request-Id": f"{marker}!"}).status_code == 200
+    assert post(gateway, f"/api?premise={marker}", {"premise": marker}).status_code == 400
+    assert get(gateway, f"/{marker}", Referer=marker, **{"User-Agent": marker}).status_code == 404
+    assert raw(gateway, "GET", f"/%zz{marker}")[0] == 400
+    gateway.stop()
+    content = gateway.log.read_text(encoding="utf-8")
+    assert marker not in content
+    lines = [json.loads(line) for line in content.splitlines()]
+    assert [(line["endpoint"], line["status"]) for line in lines] == [
+        ("/api", 400),
+        ("other", 404),
+        ("other", 400),
+    ]
+    assert [line["client"].startswith("10.") for line in lines] == [True, True, False]  # no headers were read
+
+
+# --- a service that is slow, away or coming back ------------------------------------------------------
+
+
+def test_healthz_is_true_to_what_the_model_does(gateway: Gateway, nobody: Gateway, start: Start) -> None:
+    assert get(gateway, "/healthz").status_code == 200
+    assert_refused(get(nobody, "/healthz"), 503, "service_unavailable")
+    # TorchServe is up, and answers /ping, without the model that the gateway is for.
+    assert_refused(get(start(model="other"), "/healthz"), 503, "service_unavailable")
+
+
+def test_a_stopped_worker_is_504_and_not_ready(server: TorchServe, start: Start) -> None:
+    hasty = start(answer_seconds=1)
+    (worker,) = server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        answer = post(hasty, "/api")
+        health = get(hasty, "/healthz")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert_refused(answer, 504, "service_timeout")
+    assert_refused(health, 503, "service_unavailable")
+    assert post(hasty, "/api").status_code == 200
+
+
+def test_no_service_is_502(nobody: Gateway) -> None:
+    for answer in (post(nobody, "/api"), post(nobody, "/predictions/nli"), get(nobody, "/")):
+        assert_refused(answer, 502, "service_unavailable")
+        assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_restart_behind_the_gateway_loses_no_request_without_saying_so(
+    tiny_archive: Path, start: Start, tmp_path: Path
+) -> None:
+    ports = Ports.free()
+    gateway = start(Address("127.0.0.1", ports.inference))
+    answers: list[requests.Response] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answers.append(post(gateway, "/api"))
+            time.sleep(0.02)
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    with TorchServe(tmp_path / "ts", [tiny_archive], ports):
+        assert get(gateway, "/").status_code == 200
+        for each in askers:
+            each.start()
+        time.sleep(1)
+    assert get(gateway, "/").status_code == 200  # the page stays while the service is away
+    time.sleep(1)
+    with TorchServe(tmp_path / "ts", [tiny_archive], ports):
+        before = len(answers)
+        time.sleep(1)
+        done.set()
+        for each in askers:
+            each.join(timeout=60)
+            assert not each.is_alive()
+    statuses = Counter(answer.status_code for answer in answers)
+    print(f"answers over a restart: {dict(statuses)}")
+    assert statuses.keys() <= {200, 502, 503}
+    assert statuses[200] > 0
+    assert statuses[502] > 0
+    assert all(answer.json()["code"] == answer.status_code for answer in answers if answer.status_code != 200)
+    assert {answer.status_code for answer in answers[before + len(askers) :]} == {200}
+
+
+def test_serve_starts_and_stops_both(tiny_archive: Path, tmp_path: Path) -> None:
+    need("nginx")
+    server = TorchServe(tmp_path / "ts", [tiny_archive], Ports.free())
+    gateway = Gateway(
+        tmp_path / "gateway.log",
+        Address("127.0.0.1", server.ports.inference),
+        Address("127.0.0.1", Ports.free().inference),
+    )
+    seen: list[int] = []
+
+    def ask_and_stop() -> None:
+        seen.append(get(gateway, "/healthz").status_code)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    serve(server, ask_and_stop, gateway)
+    assert seen == [200]
+    assert not server.is_running()
+    for port in (gateway.listen.port, server.ports.inference):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
