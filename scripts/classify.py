@@ -1,15 +1,24 @@
-"""Ask a running service about one sentence pair, and show its verdict with bars."""
+"""Ask a running service about one sentence pair, or about every pair of a file.
+
+A file's rows come out in their order, with prediction, probabilities, truncated, model and error behind
+their own columns. A run that was stopped, by Ctrl-C, by a lost service or by kill -9, goes on where it was
+when the same command is given again.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from handler.answer import KOREAN
 from handler.request import SentencePair
+from scripts.classify_file import RETRIES, classify_file
 from scripts.client import DEFAULT_URL, Client
 from scripts.command_line import argument_parser, run
+from scripts.pair_files import PairFile
 
 BAR = 40
 """Characters of a bar that stands for certainty."""
@@ -30,23 +39,56 @@ def format_answer(answer: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Read the arguments, ask, and print the answer."""
+    """Read the arguments, ask, and print the answer or what a file's run has done."""
     parser = argument_parser(
-        __doc__ or "", 'python scripts/classify.py "한 남자가 기타를 치고 있다." "남자가 악기를 연주한다."'
+        __doc__ or "",
+        'python scripts/classify.py "한 남자가 기타를 치고 있다." "남자가 악기를 연주한다."\n'
+        "  python scripts/classify.py --input pairs.csv --output verdicts.csv",
     )
-    parser.add_argument("premise", help="전제")
-    parser.add_argument("hypothesis", help="가설")
+    parser.add_argument("premise", nargs="?", help="전제")
+    parser.add_argument("hypothesis", nargs="?", help="가설")
     parser.add_argument("--url", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
     parser.add_argument(
         "--model", default="nli", help="name in the URL, NAME/VERSION to pin one (default: nli)"
     )
     parser.add_argument("--token", help="TorchServe's inference key, where the service asks for one")
     parser.add_argument("--json", action="store_true", help="print the answer as the service gave it")
+    files = parser.add_argument_group("a whole file")
+    files.add_argument(
+        "--input", type=Path, help=".csv, .tsv, .jsonl or .json, in UTF-8 or as Korean Excel writes it"
+    )
+    files.add_argument("--output", type=Path, help=".csv or .jsonl")
+    files.add_argument("--premise-column", metavar="NAME", help="default: premise, sentence1 or 전제")
+    files.add_argument("--hypothesis-column", metavar="NAME", help="default: hypothesis, sentence2 or 가설")
+    files.add_argument("--concurrency", type=_positive, default=4, help="requests in flight (default: 4)")
+    files.add_argument("--force", action="store_true", help="start over, and replace the output")
     arguments = parser.parse_args()
+    if arguments.input:
+        if arguments.premise or not arguments.output:
+            parser.error("--input needs --output, and no texts")
+        return _classify_file(arguments)
+    if not arguments.hypothesis or arguments.output:
+        parser.error("give a premise and a hypothesis, or --input and --output")
     with Client(arguments.url, arguments.model, arguments.token) as client:
         (answer,) = client.classify([SentencePair(arguments.premise, arguments.hypothesis)])
     print(json.dumps(answer, ensure_ascii=False) if arguments.json else format_answer(answer))
     return 0
+
+
+def _classify_file(arguments: argparse.Namespace) -> int:
+    source = PairFile.survey(arguments.input, arguments.premise_column, arguments.hypothesis_column)
+    with Client(
+        arguments.url, arguments.model, arguments.token, RETRIES, connections=arguments.concurrency
+    ) as client:
+        summary = classify_file(source, arguments.output, client, arguments.concurrency, arguments.force)
+    print(f"wrote {arguments.output}: {summary.to_text()}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number above 0")
+    return int(text)
 
 
 if __name__ == "__main__":

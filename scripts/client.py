@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any, Self
 import requests
 from requests.adapters import HTTPAdapter
 
-from handler.errors import ServiceError
+from handler.errors import InferenceFailed, InternalError, ServiceError
 from handler.request import SentencePair
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -19,10 +20,32 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 class ServiceRefusedError(ServiceError):
     """The service answered, but not with a verdict."""
 
-    def __init__(self, status: int, message: str) -> None:
-        """`status` is the HTTP status, `message` what the service said."""
+    def __init__(self, status: int, message: str, kind: str | None = None, wait: float | None = None) -> None:
+        """Keep what the service said.
+
+        Args:
+            status: the HTTP status.
+            message: for people.
+            kind: the error's type, such as `invalid_pair`; None where none came.
+            wait: seconds after which it wants to be asked again (`Retry-After`).
+        """
         super().__init__(f"the service answered {status}: {message}")
         self.status = status
+        self.message = message
+        self.kind = kind
+        self.wait = wait
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request can succeed later: the fault was the moment's, not the pair's."""
+        return (self.status == 429 or self.status >= 500) and self.kind not in LASTING
+
+
+LASTING = {InferenceFailed.type, InternalError.type}
+"""Types of answers over 500 that stay the same however often the request is sent."""
+
+LONGEST_WAIT = 10.0
+"""Seconds between two attempts at most, unless the service asks for more."""
 
 
 class ServiceUnreachableError(ServiceError):
@@ -47,8 +70,8 @@ class Client:
             url: scheme, host and port; a model's full address (`…/predictions/nli/1.0`) is taken as it is.
             model: name in the URL, with `/VERSION` to pin one.
             token: TorchServe's inference key, where the service asks for one.
-            retries: how often a request is sent again that got 429, 5xx or no answer at all; waiting doubles
-                from 0.2 s.
+            retries: how often a request is sent again that got 429, a passing 5xx or no answer at all;
+                waiting doubles from 0.2 to 10 s, less a random part, or is what `Retry-After` says.
             timeout: seconds until an answer must have come.
             connections: how many threads will ask at the same time.
         """
@@ -70,15 +93,18 @@ class Client:
         body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
+            # Clients that were refused together must not come back together.
+            wait = min(LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
             try:
                 return self._post(body)
             except ServiceRefusedError as error:
-                if last or not (error.status == 429 or error.status >= 500):
+                if last or not error.may_pass:
                     raise
+                wait = max(wait, error.wait or 0)
             except ServiceUnreachableError:
                 if last:
                     raise
-            time.sleep(0.2 * 2**attempt)
+            time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _post(self, body: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -95,8 +121,14 @@ class Client:
         except ValueError:
             content = {}
         if answer.status_code != 200 or not isinstance(content, list):
-            message = content.get("message") if isinstance(content, dict) else None
-            raise ServiceRefusedError(answer.status_code, str(message or answer.reason))
+            said: dict[str, Any] = content if isinstance(content, dict) else {}
+            after = answer.headers.get("Retry-After", "")
+            raise ServiceRefusedError(
+                answer.status_code,
+                str(said.get("message") or answer.reason),
+                said.get("type"),
+                min(float(after), 60.0) if after.isdecimal() else None,
+            )
         return content
 
     def __enter__(self) -> Self:
