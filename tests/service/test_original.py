@@ -15,7 +15,9 @@ from handler.encoding import PairEncoder
 from handler.request import SentencePair
 from scripts.build_archive import build_archive
 from scripts.convert_checkpoint import choose_checkpoint, convert_checkpoint
+from scripts.gateway import Address, Gateway
 from scripts.server import Ports, TorchServe
+from tests.programs import need
 
 MENDED = {
     "nfd": "decomposed Hangul became [UNK]; it is composed now",
@@ -102,6 +104,26 @@ def test_every_row_is_answered_as_the_original_did(url: str, rows: list[Row]) ->
         )
         worst = max(worst, difference)
     assert worst < 1e-5
+
+
+def test_the_tutorials_api_holds_at_the_gateway(url: str, rows: list[Row], tmp_path: Path) -> None:
+    need("nginx")
+    service = Address.parse(url.split("/")[2])
+    with Gateway(tmp_path / "log", service, Address("127.0.0.1", Ports.free().inference)) as gateway:
+        for number, row in enumerate(rows):
+            pair = {key: row[key] for key in ("premise", "hypothesis")}
+            client = {"X-Forwarded-For": f"10.0.0.{number + 1}"}
+            answer = requests.post(f"{gateway.url}/api", json=pair, headers=client, timeout=30)
+            if row["kind"] in REFUSED:
+                assert answer.status_code == 400, row["kind"]
+                continue
+            assert list(answer.json()) == list(row["output"]), row["kind"]
+            if row["kind"] not in MENDED:
+                expected = {
+                    key: without_float_noise(value) if key.endswith("_width") else value
+                    for key, value in row["output"].items()
+                }
+                assert answer.json() == expected, row["kind"]
 
 
 def test_what_the_original_got_wrong_is_mended(url: str, rows: list[Row]) -> None:
