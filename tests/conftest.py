@@ -1,13 +1,15 @@
-"""What many tests share: a tiny checkpoint made here, and the material beside the project where it lies."""
+"""What many tests share: a tiny checkpoint made here, a real server with it, and the material beside the project where it lies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts.build_archive import PROJECT, build_archive
 from scripts.convert_checkpoint import convert_checkpoint
+from scripts.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint, write_pretrained
 
 SHARED = PROJECT.parent / "shared"
@@ -49,3 +51,16 @@ def original() -> Path:
     if not folder.is_dir():
         pytest.skip("the original system's checkpoint and answers are not at hand (../shared/original)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """A ready server with the tiny model; tests that share it must leave it as it was."""
+    with TorchServe(tmp_path_factory.mktemp("ts"), [tiny_archive], Ports.free()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def url(server: TorchServe) -> str:
+    """Where the tiny model is asked."""
+    return f"{server.url}/predictions/nli"
