@@ -1,0 +1,61 @@
+"""Archives on servers that are not ours, and a server with more work than it can queue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from scripts.server import Ports, TorchServe
+from tests.service.test_answers import GOOD, pairs
+
+
+@pytest.fixture(scope="module")
+def foreign_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the pinned packages that has never seen this repository."""
+    folder = tmp_path_factory.mktemp("foreign")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    # A path named in a .pth file is added as it is; the .pth file there, which names the repository, is not read.
+    packages = sysconfig.get_path("purelib")
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "packages.pth").write_text(f"{packages}\n", encoding="utf-8")
+    return folder / "bin" / "python"
+
+
+def test_an_archive_brings_all_that_it_needs(
+    foreign_python: Path, tiny_archive: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    absent = [str(foreign_python), "-c", "import handler"]
+    assert subprocess.run(absent, capture_output=True, check=False).returncode == 1
+    with TorchServe(tmp_path / "ts", [tiny_archive], Ports.free(), python=foreign_python) as server:
+        answer = requests.post(f"{server.url}/predictions/nli", json=GOOD, timeout=60)
+    assert answer.json() == requests.post(url, json=GOOD, timeout=60).json()
+
+
+def test_a_full_queue_refuses_at_once(tiny_archive: Path, tmp_path: Path) -> None:
+    settings = {"job_queue_size": "4"}
+    with TorchServe(tmp_path / "ts", [tiny_archive], Ports.free(), settings=settings) as server:
+        url = f"{server.url}/predictions/nli"
+
+        def ask(_: int) -> tuple[int, float]:
+            began = time.monotonic()
+            answer = requests.post(url, json=pairs(64), timeout=60)
+            return answer.status_code, time.monotonic() - began
+
+        with ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(ask, range(128)))
+        statuses = Counter(status for status, _ in answers)
+        assert set(statuses) == {200, 503}
+        assert requests.post(url, json=GOOD, timeout=60).status_code == 200
+    refused = sorted(seconds for status, seconds in answers if status == 503)
+    served = sorted(seconds for status, seconds in answers if status == 200)
+    assert refused[len(refused) // 2] < served[len(served) // 2]
