@@ -1,4 +1,4 @@
-"""What many tests share: a tiny checkpoint made here, a real server with it, and the material beside the project where it lies."""
+"""What many tests share: a tiny checkpoint, a real server with it, and the material beside the project."""
 
 from __future__ import annotations
 
