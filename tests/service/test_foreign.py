@@ -22,7 +22,7 @@ def foreign_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the pinned packages that has never seen this repository."""
     folder = tmp_path_factory.mktemp("foreign")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    # A path named in a .pth file is added as it is; the .pth file there, which names the repository, is not read.
+    # A path in a .pth file is added as it is; the .pth file there, which names the repository, is not read.
     packages = sysconfig.get_path("purelib")
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "packages.pth").write_text(f"{packages}\n", encoding="utf-8")
