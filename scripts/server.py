@@ -288,6 +288,7 @@ class TorchServe:
             "grpc_inference_port": str(self.ports.grpc_inference),
             "grpc_management_port": str(self.ports.grpc_management),
             "model_store": str(store),
+            "metrics_config": str(CONFIG / "metrics.yaml"),
             "load_models": ",".join(archive.name for archive in self.archives),
         }
         values |= self.settings
