@@ -48,6 +48,8 @@ class Reply:
     content_type: str = "application/json; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers, name and value."""
+    labels: tuple[str, ...] = ()
+    """The verdict on each pair, for those who count them."""
 
 
 def make_answer(

@@ -95,6 +95,10 @@ class Engine:
         self._model = model
         self._pad_token_id = pad_token_id
         self._max_batch_tokens = max_batch_tokens
+        self.tokens = 0
+        """That went through the model so far, padding apart."""
+        self.padding = 0
+        """Positions that went through the model so far and held nothing."""
 
     def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Probabilities | InferenceFailed]:
         """The probabilities of each pair, in order, or why there are none.
@@ -154,6 +158,9 @@ class Engine:
             input_ids[row, :length] = pair.input_ids
             attention_mask[row, :length] = 1
             token_type_ids[row, :length] = pair.token_type_ids
+        tokens = sum(len(pair.input_ids) for pair in batch)
+        self.tokens += tokens
+        self.padding += input_ids.size - tokens
         return input_ids, attention_mask, token_type_ids
 
 

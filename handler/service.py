@@ -11,12 +11,16 @@ import logging
 import os
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeAlias
 
 import torch
 from ts.context import Context
+from ts.metrics.metric_cache_errors import MetricsCacheKeyError
+from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 from ts.torch_handler.base_handler import BaseHandler
 
@@ -25,8 +29,11 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Probabilities, load_engine, threads_per_worker
 from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.metrics import Measurement, measure, start_heartbeat
 from handler.page import load_page
+from handler.record import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
 from handler.request import Request, parse_request
+from handler.request_log import log_requests
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
@@ -68,12 +75,23 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         self.engine.warm_up(properties["batch_size"], self.checkpoint.max_seq_length)
         self.requests = 0  # that this worker has taken, described ones apart
         self.initialized = True
+        self.context = context
+        start_heartbeat(self._send)
         logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer a batch of requests, one body each, in order."""
         self.context = context
-        return self.postprocess(self.inference(self.preprocess(data)))
+        counted = self.engine.tokens, self.engine.padding
+        times = [perf_counter()]
+        prepared = self.preprocess(data)
+        times.append(perf_counter())
+        answered = self.inference(prepared)
+        times.append(perf_counter())
+        try:
+            return self.postprocess(answered)
+        finally:
+            self._record(prepared, answered, times, counted)
 
     def preprocess(self, data: list[Mapping[str, Any]]) -> list[Prepared | Reply | RequestError]:
         """Bytes → encoded pairs, request by request."""
@@ -151,9 +169,62 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 if isinstance(result, InferenceFailed):
                     return result.at(pair.where)
                 answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
-            return Reply(render(request, answers, self.identity))
+            labels = tuple(answer.label for answer in answers)
+            return Reply(render(request, answers, self.identity), labels=labels)
         except Exception as error:
             return _internal_error(error)
+
+    def _record(
+        self,
+        prepared: list[Prepared | Reply | RequestError],
+        answered: list[Reply | RequestError],
+        times: list[float],
+        counted: tuple[int, int],
+    ) -> None:
+        """Count and log the batch; `times` and `counted` are the clock's and the engine's readings before."""
+        requests = [
+            self._request_record(index, before, after)
+            for index, (before, after) in enumerate(zip(prepared, answered, strict=True))
+            if before is self.page or not isinstance(before, Reply)  # what describes the model isn't counted
+        ]
+        batch = BatchRecord(
+            tuple(requests),
+            tokenize_seconds=times[1] - times[0],
+            infer_seconds=times[2] - times[1],
+            handler_seconds=perf_counter() - times[0],
+            tokens=self.engine.tokens - counted[0],
+            padding=self.engine.padding - counted[1],
+        )
+        for measurement in measure(batch):
+            self._send(measurement)
+        if self.settings.request_log:
+            log_requests(batch, self.identity.version)
+
+    def _request_record(
+        self, index: int, before: Prepared | Reply | RequestError, after: Reply | RequestError
+    ) -> RequestRecord:
+        encoded = before[1] if isinstance(before, tuple) else []
+        record = RequestRecord(
+            id=self.context.get_request_id(index),
+            outcome=PAGE if before is self.page else ANSWERED,
+            pairs=len(encoded),
+            tokens=sum(len(pair.input_ids) for pair in encoded),
+            truncated=sum(pair.truncated for pair in encoded),
+        )
+        if isinstance(after, RequestError):
+            return replace(record, outcome=ERROR, status=after.status, error=after.type)
+        return replace(record, labels=after.labels)
+
+    def _send(self, measurement: Measurement) -> None:
+        """Hand a measurement to TorchServe, which knows the metric from its `metrics_config` or drops it."""
+        metric, labels, value = measurement
+        cache, kind = self.context.metrics, MetricTypes(metric.kind)
+        try:
+            target = cache.get_metric(metric.name, kind)
+        except MetricsCacheKeyError:
+            names = ["version", *metric.labels, "ModelName", "Level"]
+            target = cache.add_metric_to_cache(metric.name, metric.unit, names, kind)
+        target.add_or_update(value, [self.identity.version, *labels, self.identity.endpoint, "Model"])
 
 
 def _content_type(headers: Mapping[str, Any]) -> str | None:

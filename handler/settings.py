@@ -27,6 +27,9 @@ class HandlerSettings(BaseModel):
     threads: int = Field(default=0, ge=0)
     """Threads of a worker's forward pass; 0 shares the machine's cores among the model's `minWorkers`."""
 
+    request_log: bool = True
+    """Whether each request is logged: a line with counts and times, and never a text."""
+
     @classmethod
     def from_model_config(cls, model_config: Mapping[str, Any] | None) -> HandlerSettings:
         """Read the section from the whole of `model-config.yaml`.
