@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,10 @@ from urllib.parse import urlsplit
 import requests
 
 from handler.errors import ServiceError
+
+EXPIRING = ("management", "inference")
+RENEW_BEFORE = timedelta(minutes=1)
+"""How long before it expires a key of TorchServe's is replaced."""
 
 SECONDS = 30.0
 """How long a call may take that has nothing to wait for."""
@@ -71,6 +76,10 @@ class Keys:
 
     management: str = ""
     inference: str = ""
+    renewal: str = ""
+    """With which new ones are asked for; the only one that doesn't expire."""
+    expired: tuple[str, ...] = ()
+    """Which of `management` and `inference` are no longer good, or not for long."""
 
     @classmethod
     def read(cls, file: Path | None) -> Keys:
@@ -83,7 +92,10 @@ class Keys:
             return cls()
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            return cls(content["management"]["key"], content["inference"]["key"])
+            soon = (datetime.now(UTC) + RENEW_BEFORE).isoformat()
+            expired = [kind for kind in EXPIRING if content[kind]["expiration time"] < soon]
+            management, inference, renewal = (content[kind]["key"] for kind in (*EXPIRING, "API"))
+            return cls(management, inference, renewal, tuple(expired))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OperationError(f"{file} is not a readable key file of TorchServe: {error!r}") from None
 
@@ -126,16 +138,25 @@ class Management:
 
     def register(self, archive: str, workers: int, seconds: float) -> None:
         """Register an archive of the model store and wait until its workers have started, or failed."""
-        query = {"url": archive, "model_name": self.model, "initial_workers": workers, "synchronous": "true"}
+        query: dict[str, str | int] = {
+            "url": archive,
+            "model_name": self.model,
+            "initial_workers": workers,
+            "synchronous": "true",
+        }
         self._call("POST", "/models", query, seconds)
 
     def set_default(self, version: str) -> None:
         """Send what names no version to this one from now on; what is queued or runs ends where it is."""
         self._call("PUT", f"/models/{self.model}/{version}/set-default")
 
-    def scale(self, version: str, workers: int, seconds: float) -> None:
-        """Set the number of workers, waiting for new ones; surplus ones are killed, busy or not."""
-        query = {"min_worker": workers, "max_worker": workers, "synchronous": "true"}
+    def scale(self, version: str, workers: int, seconds: float = SECONDS, wait: bool = True) -> None:
+        """Set the number of workers, and `wait` for new ones; surplus ones are killed, busy or not."""
+        query: dict[str, str | int] = {
+            "min_worker": workers,
+            "max_worker": workers,
+            "synchronous": "true" if wait else "false",
+        }
         self._call("PUT", f"/models/{self.model}/{version}", query, seconds)
 
     def remove(self, version: str) -> None:
@@ -159,30 +180,43 @@ class Management:
             ) from None
 
     def keys(self) -> Keys:
-        """The tokens that are valid now."""
+        """The tokens that are valid now; new ones are asked for where they have expired."""
+        keys = Keys.read(self._key_file)
+        if not keys.expired:
+            return keys
+        for kind in keys.expired:
+            self._send("GET", "/token", {"type": kind}, SECONDS, keys.renewal)
         return Keys.read(self._key_file)
+
+    def models(self) -> list[str]:
+        """The names of all models of the server."""
+        return [each["modelName"] for each in self._call("GET", "/models").json()["models"]]
 
     def _call(
         self,
         method: str,
         path: str,
-        query: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
         seconds: float = SECONDS,
         accept: tuple[int, ...] = (200,),
     ) -> requests.Response:
-        key = self.keys().management
+        answer = self._send(method, path, query, seconds, self.keys().management)
+        if answer.status_code not in accept:
+            raise OperationError(f"{method} {path} was answered {answer.status_code}: {_reason(answer)}")
+        return answer
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, str | int] | None, seconds: float, key: str
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            answer = self._session.request(
+            return self._session.request(
                 method, self.url + path, params=query, headers=headers, timeout=max(seconds, 0.01)
             )
         except requests.Timeout:
             raise OperationError(f"{method} {path} got no answer within {seconds:.0f} s") from None
         except requests.RequestException as error:
             raise OperationError(f"nothing can be managed at {self.url}: {type(error).__name__}") from None
-        if answer.status_code not in accept:
-            raise OperationError(f"{method} {path} was answered {answer.status_code}: {_reason(answer)}")
-        return answer
 
 
 def inference_url(management_url: str) -> str:

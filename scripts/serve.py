@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import fcntl
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import MODEL_CONFIG, PROJECT, build_archive
 from scripts.command_line import argument_parser, run
+from scripts.draining import drain
 from scripts.gateway import Address, Gateway, read_keys
-from scripts.server import ArchiveName, Ports, TorchServe
+from scripts.management import Management
+from scripts.readiness import Readiness
+from scripts.registered import Registered, describe_start, record_ready, record_start
+from scripts.server import CONFIG, ArchiveName, Ports, TorchServe
 
 DEMO = PROJECT / "checkpoints" / "demo"
 STORE = PROJECT / "model_store"
 RUN = PROJECT / ".run"
+
+
+def archive_name(checkpoint: Path) -> str:
+    """How the archive of a checkpoint is called in the model store."""
+    return f"nli-{checkpoint.resolve().name}.mar"
 
 
 def archive_of(checkpoint: Path) -> Path:
@@ -28,7 +41,7 @@ def archive_of(checkpoint: Path) -> Path:
     """
     if not (checkpoint / "config.json").is_file():
         raise ConfigurationError(f"{checkpoint} is not a converted checkpoint: it has no config.json")
-    archive = STORE / f"nli-{checkpoint.resolve().name}.mar"
+    archive = STORE / archive_name(checkpoint)
     sources = [*checkpoint.iterdir(), *(PROJECT / "handler").iterdir(), MODEL_CONFIG]
     newest = max(source.stat().st_mtime for source in sources)
     if not archive.exists() or archive.stat().st_mtime < newest:
@@ -37,8 +50,16 @@ def archive_of(checkpoint: Path) -> Path:
     return archive
 
 
-def serve(server: TorchServe, announce: Callable[[], None], gateway: Gateway | None = None) -> None:
+def serve(
+    server: TorchServe,
+    announce: Callable[[], None],
+    gateway: Gateway | None = None,
+    notice_seconds: float = 0,
+) -> None:
     """Run `server`, and `gateway` before it, until SIGINT or SIGTERM, or until one ends by itself.
+
+    Asked to stop, it says so at once to who asks for readiness, goes on for `notice_seconds`, takes nothing
+    new, answers what it has, and ends; asked again, it ends at once.
 
     Raises:
         ConfigurationError: it couldn't start, or it ended unasked.
@@ -50,11 +71,16 @@ def serve(server: TorchServe, announce: Callable[[], None], gateway: Gateway | N
         raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    model = ArchiveName.of(server.archives[0]).model
+    readiness = Readiness(Management(server.management_url, model, server.key_file), server.ports.readiness)
+    ready = False
     try:
         if gateway:
             gateway.start()  # first, so that a missing nginx is told at once
         server.start()
+        readiness.start()
         server.wait_until_ready(progress=_show_progress)
+        ready = True
         print("\r", end="")
         announce()
         while server.is_running() and (gateway is None or gateway.is_running()):
@@ -63,13 +89,55 @@ def serve(server: TorchServe, announce: Callable[[], None], gateway: Gateway | N
     except KeyboardInterrupt:
         print("\nstopping ...", flush=True)
     finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            readiness.announce_stop()
+            if ready and server.is_running():
+                time.sleep(notice_seconds)
+                if gateway:
+                    gateway.stop()
+                drain(server, lambda line: print(line, flush=True))
         for number in previous:
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave a half-stopped server
+            signal.signal(number, signal.SIG_IGN)  # a third Ctrl-C must not leave a half-stopped server
         if gateway:
             gateway.stop()
         server.stop()
+        readiness.stop()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Hold a folder for one service at a time; a killed one lets go of it.
+
+    Raises:
+        ConfigurationError: another one holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"a service runs in {folder} already; give this one another --folder"
+            ) from None
+        yield
+
+
+def what_to_serve(
+    asked: Sequence[Path] | None, workers: int | None, last: Registered | None
+) -> tuple[Sequence[Path], Registered | None]:
+    """The archives to start with, and what to bring back instead where the same is asked for as last time.
+
+    Without a wish that is whatever was served last, or else the demo model.
+    """
+    if asked is None and last is not None and workers in (None, last.started_with["workers"]):
+        (name,) = last.started_with["archives"] if len(last.started_with["archives"]) == 1 else (None,)
+        if name != archive_name(DEMO):
+            return [], last
+    archives = asked or [archive_of(DEMO)]
+    same = last is not None and last.started_with == describe_start(archives, workers)
+    return archives, last if same else None
 
 
 def _show_progress(seconds: float) -> None:
@@ -87,6 +155,7 @@ def _announce(server: TorchServe, gateway: Gateway | None) -> None:
   classify    {url}
   management  {server.management_url}/models
   metrics     {server.metrics_url}/metrics
+  readiness   http://127.0.0.1:{server.ports.readiness}/ready
   logs        {server.logs}
 try:
   curl -s {url} -H 'Content-Type: application/json' \\
@@ -111,30 +180,72 @@ def main() -> int:
         "--checkpoint", type=Path, help="a converted checkpoint to pack and serve (default: checkpoints/demo)"
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="inference; the next are management, metrics, gRPC (8080)"
+        "--port",
+        type=int,
+        default=8080,
+        help="inference; the next are management, metrics, gRPC, readiness (8080)",
     )
     parser.add_argument("--workers", type=int, help="per model (default: what the archive says)")
     parser.add_argument("--gateway", action="store_true", help="start nginx in front of the service too")
     parser.add_argument("--gateway-port", type=int, default=8000, help="where it listens on loopback (8000)")
     parser.add_argument("--gateway-keys", type=Path, metavar="FILE", help="API keys it wants, one a line")
+    parser.add_argument("--folder", type=Path, default=RUN, help="for logs and what is registered (.run)")
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG / "config.properties", help="or config/production.properties"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget what was registered, promoted and scaled since"
+    )
+    parser.add_argument(
+        "--notice",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="asked to stop, say so to load balancers (GET /ready) and go on for so long first (0)",
+    )
     arguments = parser.parse_args()
-    if not 1 <= arguments.port <= 65531:
-        parser.error("--port must be from 1 to 65531")
+    if not 1 <= arguments.port <= 65530:
+        parser.error("--port must be from 1 to 65530")
     if arguments.workers is not None and arguments.workers < 1:
         parser.error("--workers must be at least 1")
-    archives = arguments.archive or [archive_of(arguments.checkpoint or DEMO)]
-    server = TorchServe(RUN, archives, Ports.following(arguments.port), arguments.workers)
-    gateway = None
-    if arguments.gateway:
-        gateway = Gateway(
-            server.folder / "gateway.log",
-            Address("127.0.0.1", server.ports.inference),
-            Address("127.0.0.1", arguments.gateway_port),
-            ArchiveName.of(archives[0]).model,
-            read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+    asked = arguments.archive or ([archive_of(arguments.checkpoint)] if arguments.checkpoint else None)
+    with sole_use(arguments.folder):
+        last = None if arguments.fresh else Registered.read(arguments.folder)
+        archives, restored = what_to_serve(asked, arguments.workers, last)
+        if restored:
+            started_with = restored.started_with
+            archives, workers, settings = restored.archives(), None, restored.settings()
+            print("bringing back what was registered; --fresh starts anew", flush=True)
+        else:
+            started_with = describe_start(archives, arguments.workers)
+            workers, settings = arguments.workers, {}
+        server = TorchServe(
+            arguments.folder,
+            archives,
+            Ports.following(arguments.port),
+            workers,
+            settings,
+            config=arguments.config,
         )
-    serve(server, lambda: _announce(server, gateway), gateway)
+        gateway = _gateway(arguments, server) if arguments.gateway else None
+
+        def announce() -> None:
+            record_ready(server, started_with)
+            _announce(server, gateway)
+
+        record_start(arguments.folder, last)
+        serve(server, announce, gateway, arguments.notice)
     return 0
+
+
+def _gateway(arguments: argparse.Namespace, server: TorchServe) -> Gateway:
+    return Gateway(
+        server.folder / "gateway.log",
+        Address("127.0.0.1", server.ports.inference),
+        Address("127.0.0.1", arguments.gateway_port),
+        ArchiveName.of(server.archives[0]).model,
+        read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+    )
 
 
 if __name__ == "__main__":

