@@ -10,7 +10,7 @@ from scripts.management import Management, OperationError
 from scripts.server import TorchServe
 from scripts.waiting import time_left, wait_until_quiet
 
-DRAIN_SECONDS = 60
+DRAIN_SECONDS = 120
 """How long requests under way may take once the service is asked to stop: one batch may take as long as
 `responseTimeout` allows."""
 

@@ -224,7 +224,8 @@ def inference_url(management_url: str) -> str:
     parts = urlsplit(management_url)
     if parts.port is None:
         raise OperationError(f"{management_url} names no port; give --inference-url")
-    return parts._replace(netloc=f"{parts.hostname}:{parts.port - 1}").geturl()
+    host = parts.netloc.rpartition(":")[0]
+    return parts._replace(netloc=f"{host}:{parts.port - 1}").geturl()
 
 
 def _version(described: Mapping[str, Any], default: str) -> Version:

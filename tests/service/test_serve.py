@@ -1,0 +1,176 @@
+"""`scripts/serve` as a process: it comes back as it was, and it stops without losing a request."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from handler.errors import ConfigurationError
+from scripts.build_archive import PROJECT
+from scripts.draining import drain
+from scripts.management import Management
+from scripts.server import Ports, TorchServe
+from tests.service.loading import LABEL_OF, Clients, write_biased_archive
+
+
+class Service:
+    """A `scripts/serve` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = free_row()
+        self.process: subprocess.Popen[str] | None = None
+        self.said = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.inference}/predictions/nli"
+
+    def start(self, *arguments: str | Path) -> None:
+        command = [sys.executable, "-u", str(PROJECT / "scripts" / "serve.py"), *map(str, arguments)]
+        command += ["--folder", str(self.folder), "--port", str(self.ports.inference)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder.parent
+        )
+        assert self.process.stdout
+        self.said = ""
+        while "Ctrl-C stops it." not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"ended before it was ready: {self.said}"
+            self.said += line
+
+    def manage(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(PROJECT / "scripts" / "manage.py"), "--url"]
+        command += [f"http://127.0.0.1:{self.ports.management}", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+    def registered(self) -> dict[str, tuple[bool, int]]:
+        versions = Management(f"http://127.0.0.1:{self.ports.management}").versions()
+        return {each.version: (each.is_default, len(each.ready)) for each in versions}
+
+    def processes(self) -> list[psutil.Process]:
+        """Whatever runs because of this service: their command lines name its folder."""
+        return [each for each in psutil.process_iter(["cmdline"]) if str(self.folder) in str(each.info)]
+
+    def end(self) -> None:
+        for each in self.processes():
+            each.kill()
+        if self.process:
+            self.process.communicate()
+
+
+def free_row() -> Ports:
+    """Six ports in a row that are free."""
+    while True:
+        ports = Ports.following(random.randrange(20000, 30000, 6))
+        try:
+            ports.refuse_taken()
+        except ConfigurationError:
+            continue
+        return ports
+
+
+@pytest.fixture(scope="module")
+def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, scratch = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("biased")
+    for version in ("1.0", "2.0"):
+        write_biased_archive(folder, scratch, pretrained, version)
+    return folder
+
+
+@pytest.fixture
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("serve"))
+    yield service
+    service.end()
+
+
+def test_versions_default_and_workers_survive_kills_and_restarts(service: Service, store: Path) -> None:
+    service.start("--archive", store / "nli-1.0.mar")
+    assert service.manage("register", store / "nli-2.0.mar").returncode == 0
+    assert service.manage("promote", "2.0").returncode == 0
+    assert service.manage("scale", "1.0", "2").returncode == 0
+    as_it_was = {"1.0": (False, 2), "2.0": (True, 1)}
+    assert service.registered() == as_it_was
+
+    assert service.process
+    service.process.kill()  # Java stays behind; the next start has to deal with it
+    service.process.communicate()
+    service.start("--archive", store / "nli-1.0.mar")  # the same as before, as a service manager would
+    assert "bringing back what was registered" in service.said
+    assert service.registered() == as_it_was
+    assert (
+        requests.post(service.url, json={"premise": "비", "hypothesis": "남자"}, timeout=30).json()["label"]
+        == LABEL_OF["2.0"]
+    )
+
+    (java,) = [each for each in service.processes() if "org.pytorch.serve.ModelServer" in each.cmdline()]
+    java.kill()
+    _, said = service.process.communicate(timeout=60), service.process.returncode
+    assert said == 1  # it doesn't go on without a server
+    service.start()  # no wish: whatever was served last
+    assert service.registered() == as_it_was
+
+    service.process.send_signal(signal.SIGTERM)
+    service.process.communicate(timeout=120)
+    service.start("--archive", store / "nli-2.0.mar")  # something else: a new beginning
+    assert service.registered() == {"2.0": (True, 1)}
+
+
+def test_sigterm_under_load_answers_what_it_has_and_leaves_nothing(service: Service, store: Path) -> None:
+    # The notice gives a client thread the time to send what it has just noted as sent.
+    service.start("--archive", store / "nli-1.0.mar", "--workers", "2", "--notice", "1")
+    assert service.process
+    with Clients(service.url) as clients:
+        clients.wait_for(200)
+        asked = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        service.process.communicate(timeout=120)
+        ended = time.monotonic()
+    assert service.process.returncode == 0
+    assert service.processes() == []
+    outcomes = Counter(each.outcome for each in clients.answered)
+    assert set(outcomes) <= {"200", "ConnectionError"}
+    sent_before = [each for each in clients.answered if each.sent < asked]
+    assert {each.outcome for each in sent_before} == {"200"}
+    assert any(each.received > asked for each in sent_before)  # some were under way
+    print(f"{len(clients.answered)} requests, {len(sent_before)} before; gone in {ended - asked:.1f} s")
+
+
+def test_what_the_workers_have_taken_is_what_was_answered(
+    store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, said = tmp_path_factory.mktemp("ts"), list[str]()
+    server = TorchServe(folder, [store / "nli-1.0.mar"], Ports.free())
+    with server, Clients(f"{server.url}/predictions/nli") as clients:
+        clients.wait_for(200)
+        assert drain(server, said.append)
+        taken = Management(server.management_url).ask_worker("1.0", 30).requests
+        answered = sum(each.outcome == "200" for each in clients.answered)
+        server.stop()
+    assert said == []
+    assert answered == taken
+    assert {each.outcome for each in clients.answered} == {"200", "ConnectionError"}
+
+
+def test_one_folder_serves_one_service(service: Service, store: Path) -> None:
+    service.start("--archive", store / "nli-1.0.mar")
+    other = [sys.executable, str(PROJECT / "scripts" / "serve.py"), "--folder", str(service.folder)]
+    refused = subprocess.run(other, capture_output=True, text=True, timeout=60, env=os.environ)
+    assert refused.returncode == 1
+    assert (
+        refused.stderr
+        == f"error: a service runs in {service.folder} already; give this one another --folder\n"
+    )
+    assert service.registered() == {"1.0": (True, 1)}
