@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -247,16 +248,20 @@ def test_what_nginx_cant_read_is_json_too(
 
 def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway: Gateway) -> None:
     hasty = client()
-    answers = [requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=30) for _ in range(60)]
+
+    def ask(_: int) -> requests.Response:
+        return requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=60)
+
+    with ThreadPoolExecutor(30) as clients:  # all at once, however slow the answers are
+        answers = list(clients.map(ask, range(30)))
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert 200 in {answer.status_code for answer in answers[:20]}
-    assert refused
+    assert 0 < len(refused) <= 9  # one, and a burst of 20, are let through
     for answer in refused:
         assert_refused(answer, 429, "too_many_requests")
         assert answer.headers["Retry-After"] == "1"
     assert post(gateway, "/api").status_code == 200
     time.sleep(1.1)
-    assert requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=30).status_code == 200
+    assert ask(0).status_code == 200
 
 
 def test_keys_where_they_are_wanted(start: Start) -> None:
