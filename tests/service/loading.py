@@ -60,10 +60,14 @@ class Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._enough.set()
+        self.stop()
         for thread in self._threads:
             thread.join(timeout=60)
         assert not any(thread.is_alive() for thread in self._threads), "a request hangs"
+
+    def stop(self) -> None:
+        """Send nothing after what is under way."""
+        self._enough.set()
 
     def wait_for(self, number: int, seconds: float = 900) -> None:
         """Wait until so many requests have been answered in all."""
