@@ -435,7 +435,7 @@ def test_a_gateway_that_wants_a_key(open_page: Open, start: Start) -> None:
     with page.expect_response(POSTS) as refused:
         page.keyboard.press("Enter")
     refused.value.finished()
-    page.wait_for_function("pending === null")
+    page.wait_for_timeout(300)
     expect(page.locator("#key")).to_be_visible()
     page.fill("#key", KEY)
     page.keyboard.press("Enter")
