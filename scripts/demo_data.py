@@ -8,7 +8,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,21 +125,6 @@ def _held_out_premises(pairs: Sequence[Pair], count: int, seed: int) -> set[str]
             held_out.add(premise)
             total += hypotheses[premise]
     return held_out
-
-
-def siblings(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
-    """Pairs without a label: hypotheses of one premise against each other, and each against its premise.
-
-    They are as like real pairs as unlabelled ones can be, and a teacher can label them.
-    """
-    by_premise: dict[str, list[str]] = {}
-    for premise, hypothesis, _ in pairs:
-        by_premise.setdefault(premise, []).append(hypothesis)
-    found: list[tuple[str, str]] = []
-    for premise, hypotheses in by_premise.items():
-        found += [(one, two) for one in hypotheses for two in hypotheses if one != two]
-        found += [(hypothesis, premise) for hypothesis in hypotheses]
-    return found
 
 
 def build_vocabulary(texts: Sequence[str], size: int) -> list[str]:

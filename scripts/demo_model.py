@@ -35,35 +35,27 @@ class Recipe:
     """Made-up pairs of short everyday sentences."""
     edited: int = 8000
     """Made-up pairs of a real sentence and an edit of it."""
-    siblings: int = 20000
-    """Real sentences paired anew, labelled by the teachers alone."""
-    teachers: tuple[float, ...] = (0.5, 0.0, 0.5)
-    """One entry a teacher: how much of its first embeddings is the company that words keep, not noise."""
-    teacher_epochs: int = 3
-    student_epochs: int = 3
+    company: float = 0.5
+    """How much of the first word embeddings is the company that words keep; the rest is noise."""
+    seed: int = 1
+    epochs: int = 3
     batch: int = 64
     rate: float = 3e-4
     smoothing: float = 0.05
     average: float = 0.998
-    """Decay of the running average of the weights, which is what a training leaves behind."""
-    trust: float = 0.5
-    """Share of the teachers' opinion in the student's target where people have labelled the pair."""
+    """Decay of the running average of the weights."""
 
     @classmethod
     def quick(cls) -> Recipe:
         """A tiny model on a slice of the data: shows that everything works, and learns nothing."""
         return cls(
             vocabulary=600, layers=2, width=32, heads=2, intermediate=32, held_out=40, everyday=60, edited=60,
-            siblings=60, teachers=(0.5, 0.0), teacher_epochs=2, student_epochs=1,
+            epochs=2,
         )  # fmt: skip
-
-    def stages(self) -> list[str]:
-        """The trainings in their order."""
-        return [f"teacher-{number}" for number in range(1, len(self.teachers) + 1)] + ["student"]
 
 
 def model_config(recipe: Recipe, vocabulary: int) -> BertConfig:
-    """The config of teachers and student alike."""
+    """The config of a model of this recipe."""
     settings: dict[str, Any] = {
         "architectures": ["BertForSequenceClassification"],
         "vocab_size": vocabulary,
@@ -79,17 +71,17 @@ def model_config(recipe: Recipe, vocabulary: int) -> BertConfig:
     return BertConfig(**settings)
 
 
-def new_model(recipe: Recipe, embeddings: Tensor, seed: int, company: float) -> BertForSequenceClassification:
+def new_model(recipe: Recipe, embeddings: Tensor) -> BertForSequenceClassification:
     """A model with random weights in which a token attends to its like from the first step on.
 
     Plain random weights end near 40 % on as little data as this: that words of one sentence are to be sought
     in the other is never discovered. So queries and keys of the first two layers begin as the identity with
-    some noise, and `company` of the word embeddings is `embeddings`, the company that words keep.
+    some noise, and the word embeddings are a mixture of noise and `embeddings`, which knows what is alike.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     model = BertForSequenceClassification(model_config(recipe, len(embeddings)))
     noise = torch.randn_like(embeddings) / math.sqrt(recipe.width)
-    mixed = company * embeddings + math.sqrt(1 - company**2) * noise
+    mixed = recipe.company * embeddings + math.sqrt(1 - recipe.company**2) * noise
     layers: Any = model.bert.encoder.layer
     with torch.no_grad():
         words = functional.normalize(mixed, dim=1) * math.sqrt(recipe.width) * 0.06
@@ -128,17 +120,14 @@ def batches(pairs: Sequence[EncodedPair], size: int, rng: random.Random) -> Iter
 
 
 @torch.no_grad()
-def predict(
-    model: BertForSequenceClassification, pairs: Sequence[EncodedPair], what: str, short_floats: bool = False
-) -> Tensor:
-    """Logits of each pair; `short_floats` halves the time at a small loss of precision."""
+def predict(model: BertForSequenceClassification, pairs: Sequence[EncodedPair], what: str) -> Tensor:
+    """Logits of each pair."""
     model.train(False)
     logits = torch.zeros(len(pairs), len(LABELS))
     order = sorted(range(len(pairs)), key=lambda index: len(pairs[index].input_ids))
     for start in tqdm(range(0, len(order), 256), desc=what, leave=False, disable=None):
         part = order[start : start + 256]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=short_floats):
-            logits[part] = model(**collate([pairs[index] for index in part])).logits.float()
+        logits[part] = model(**collate([pairs[index] for index in part])).logits
     return logits
 
 
@@ -159,8 +148,3 @@ class Score:
         confusion.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
         accuracy = (answers == labels).float().mean().item()
         return cls(functional.cross_entropy(logits, labels).item(), accuracy, confusion.tolist())
-
-
-def one_hot(labels: Tensor) -> Tensor:
-    """Certainty of each label."""
-    return functional.one_hot(labels, len(LABELS)).float()

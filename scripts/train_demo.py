@@ -1,13 +1,14 @@
 """Train the small model that ships with the project, from random weights and public Korean data.
 
-Several teachers are trained on KLUE-NLI and on made-up everyday pairs, then one student on their agreement.
-All have the same form, a BERT of three layers that serves fast on a CPU; what one has learnt better than
-another the student learns from both.
+It learns from the pairs of KLUE-NLI that aren't held out, from translated pairs of XNLI, and from made-up
+pairs of everyday sentences. What is left is the running average of its weights, which does better than the
+last of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ from scripts.demo_data import (
     make_tokenizer,
     neighbour_embeddings,
     read_corpora,
-    siblings,
 )
 from scripts.demo_model import (
     MAX_SEQ_LENGTH,
@@ -48,7 +48,6 @@ from scripts.demo_model import (
     collate,
     model_config,
     new_model,
-    one_hot,
     predict,
 )
 from scripts.demo_pairs import Pair, edited_pairs, everyday_pairs
@@ -57,18 +56,17 @@ EVERYDAY_TEST = Path(__file__).parents[1] / "tests" / "everyday_pairs.jsonl"
 """Pairs that test the model that ships; no sentence of theirs is trained on."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Material:
-    """What every training shares."""
+    """All that the training needs, the same in every run."""
 
     recipe: Recipe
     vocabulary: list[str]
     embeddings: Tensor
-    real: list[EncodedPair]
-    made_up: list[EncodedPair]
-    unlabelled: list[EncodedPair]
+    pairs: list[EncodedPair]
+    labels: Tensor
     held_out: list[EncodedPair]
-    labels: dict[str, Tensor] = field(default_factory=dict)
+    held_out_labels: Tensor
 
 
 def prepare(data: Path, recipe: Recipe, quick: bool) -> Material:
@@ -85,22 +83,18 @@ def prepare(data: Path, recipe: Recipe, quick: bool) -> Material:
     embeddings = neighbour_embeddings(tokenizer, texts, recipe.width)
     encoder = PairEncoder(tokenizer, MAX_SEQ_LENGTH)
 
-    def encode(pairs: Sequence[Pair] | Sequence[tuple[str, str]]) -> list[EncodedPair]:
-        return encoder.encode([SentencePair(pair[0], pair[1]) for pair in pairs])
+    def encode(pairs: Sequence[Pair]) -> list[EncodedPair]:
+        return encoder.encode([SentencePair(premise, hypothesis) for premise, hypothesis, _ in pairs])
 
-    real, made_up = corpora.train + corpora.translated, make_up(corpora, recipe)
-    unlabelled = siblings(corpora.train)
-    random.Random(3).shuffle(unlabelled)
-    groups = {"real": real, "made_up": made_up, "held_out": corpora.held_out}
+    pairs = corpora.train + corpora.translated + make_up(corpora, recipe)
     return Material(
         recipe,
         vocabulary,
         embeddings,
-        encode(real),
-        encode(made_up),
-        encode(unlabelled[: recipe.siblings]),
+        encode(pairs),
+        torch.tensor([label for _, _, label in pairs]),
         encode(corpora.held_out),
-        {name: torch.tensor([label for _, _, label in pairs]) for name, pairs in groups.items()},
+        torch.tensor([label for _, _, label in corpora.held_out]),
     )
 
 
@@ -115,49 +109,41 @@ def make_up(corpora: Corpora, recipe: Recipe) -> list[Pair]:
     return [pair for pair in pairs if tested.isdisjoint(text.rstrip(".") for text in pair[:2])]
 
 
-def train(
-    name: str,
-    model: BertForSequenceClassification,
-    pairs: Sequence[EncodedPair],
-    targets: Tensor,
-    epochs: int,
-    seed: int,
-    material: Material,
-    folder: Path,
-) -> BertForSequenceClassification:
-    """Train `model` towards `targets`, one row of probabilities a pair; return the average of its weights.
+def train(material: Material, folder: Path) -> dict[str, Any]:
+    """Train the model; return the average of its weights, and how long it took.
 
     After each epoch all state is saved, so that a run that was killed goes on from there.
     """
-    recipe = material.recipe
+    recipe, pairs = material.recipe, material.pairs
+    model = new_model(recipe, material.embeddings)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    average = {key: value.clone() for key, value in model.state_dict().items()}
-    saved = folder / f"{name}.state.pt"
-    first = 0
-    seconds = 0.0
+    state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "average": copy.deepcopy(model.state_dict())}
+    saved = folder / "state.pt"
     if saved.is_file():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        average, first, seconds = state["average"], state["epoch"], state["seconds"]
+        print(f"going on after epoch {state['epoch']} of {recipe.epochs}", flush=True)
+    average = state["average"]
+    certain = functional.one_hot(material.labels, len(LABELS)).float()
+    targets = certain * (1 - recipe.smoothing) + recipe.smoothing / len(LABELS)
     per_epoch = math.ceil(len(pairs) / recipe.batch)
-    total = epochs * per_epoch
-    for epoch in range(first, epochs):
+    total = recipe.epochs * per_epoch
+    for epoch in range(state["epoch"], recipe.epochs):
         began = time.perf_counter()
-        torch.manual_seed(1000 * seed + epoch)
-        order = batches(pairs, recipe.batch, random.Random(1000 * seed + epoch))
+        torch.manual_seed(1000 * recipe.seed + epoch)
+        order = batches(pairs, recipe.batch, random.Random(1000 * recipe.seed + epoch))
         model.train()
         losses = 0.0
-        bar = tqdm(order, f"{name}, epoch {epoch + 1} of {epochs}", per_epoch, leave=False, disable=None)
+        bar = tqdm(order, f"epoch {epoch + 1} of {recipe.epochs}", per_epoch, leave=False, disable=None)
         for step, batch in enumerate(bar, epoch * per_epoch):
             warm, cool = (step + 1) / (0.06 * total), (total - step) / (0.94 * total)
             optimizer.param_groups[0]["lr"] = recipe.rate * min(warm, max(0.02, cool))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(**collate([pairs[index] for index in batch])).logits
-            wanted = targets[batch] * (1 - recipe.smoothing) + recipe.smoothing / len(LABELS)
-            loss = functional.cross_entropy(logits.float(), wanted)
+            loss = functional.cross_entropy(logits.float(), targets[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -166,21 +152,28 @@ def train(
             keep = recipe.average if step > 0.2 * total else 0.0
             for key, value in model.state_dict().items():
                 average[key].lerp_(value, 1 - keep)
-        seconds += time.perf_counter() - began
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-        write(saved, state | {"epoch": epoch + 1, "seconds": seconds})
-        averaged = BertForSequenceClassification(model.config)
-        averaged.load_state_dict(average)
-        score = Score.of(predict(averaged, material.held_out, "held out"), material.labels["held_out"])
+        state = {
+            "epoch": epoch + 1,
+            "seconds": state["seconds"] + time.perf_counter() - began,
+            "average": average,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        write(saved, state)
+        score = measure(average, material)
         print(
-            f"{name}, epoch {epoch + 1} of {epochs}: training loss {losses / per_epoch:.3f}, held out "
-            f"{score.accuracy:.2%}, val_loss {score.loss:.3f}, {seconds:.0f} s",
+            f"epoch {epoch + 1} of {recipe.epochs}: training loss {losses / per_epoch:.3f}, held out "
+            f"{score.accuracy:.2%}, val_loss {score.loss:.3f}, {state['seconds']:.0f} s",
             flush=True,
         )
-    model.load_state_dict(average)
-    write(folder / f"{name}.pt", {"weights": average, "seconds": seconds})
-    saved.unlink(missing_ok=True)
-    return model
+    return state
+
+
+def measure(weights: dict[str, Tensor], material: Material) -> Score:
+    """How a model with these weights does on the held-out pairs."""
+    model = BertForSequenceClassification(model_config(material.recipe, len(material.vocabulary)))
+    model.load_state_dict(weights)
+    return Score.of(predict(model, material.held_out, "held out"), material.held_out_labels)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -190,54 +183,11 @@ def write(path: Path, content: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def train_teacher(number: int, material: Material, folder: Path) -> None:
-    """Train one teacher on all labelled pairs."""
+def finish(trained: dict[str, Any], material: Material, folder: Path) -> None:
+    """Write a Lightning checkpoint, the pretrained folder it belongs to, and how the model does."""
     recipe = material.recipe
-    targets = one_hot(torch.cat((material.labels["real"], material.labels["made_up"])))
-    model = new_model(recipe, material.embeddings, number, recipe.teachers[number - 1])
-    pairs = material.real + material.made_up
-    train(f"teacher-{number}", model, pairs, targets, recipe.teacher_epochs, number, material, folder)
-
-
-def train_student(material: Material, folder: Path) -> None:
-    """Train the student: it begins as the first teacher and learns from all of them."""
-    recipe = material.recipe
-    judged = material.real + material.unlabelled
-    opinions = torch.zeros(len(judged), len(LABELS))
-    held_out = torch.zeros(len(material.held_out), len(LABELS))
-    model = BertForSequenceClassification(model_config(recipe, len(material.vocabulary)))
-    for stage in recipe.stages()[-2::-1]:
-        path = folder / f"{stage}.pt"
-        if not path.is_file():
-            raise ConfigurationError(f"the student needs {path}, which isn't there yet")
-        model.load_state_dict(torch.load(path, weights_only=True)["weights"])
-        opinions += predict(model, judged, f"{stage} labels pairs", short_floats=True).log_softmax(1)
-        held_out += predict(model, material.held_out, "held out").log_softmax(1)
-    agreement = Score.of(held_out, material.labels["held_out"])
-    print(f"the teachers together: held out {agreement.accuracy:.2%}", flush=True)
-    opinions = (opinions / len(recipe.teachers)).softmax(1)
-    real = len(material.real)
-    by_people = one_hot(material.labels["real"])
-    targets = torch.cat(
-        (
-            recipe.trust * opinions[:real] + (1 - recipe.trust) * by_people,
-            opinions[real:],
-            one_hot(material.labels["made_up"]),
-        )
-    )
-    pairs = judged + material.made_up
-    train("student", model, pairs, targets, recipe.student_epochs, 100, material, folder)
-
-
-def finish(material: Material, folder: Path) -> None:
-    """Write the student as a Lightning checkpoint, the folder it belongs to, and how it does."""
-    recipe = material.recipe
-    trained = {stage: torch.load(folder / f"{stage}.pt", weights_only=True) for stage in recipe.stages()}
-    weights = trained["student"]["weights"]
     config = model_config(recipe, len(material.vocabulary))
-    model = BertForSequenceClassification(config)
-    model.load_state_dict(weights)
-    score = Score.of(predict(model, material.held_out, "held out"), material.labels["held_out"])
+    score = measure(trained["average"], material)
     pretrained = folder / "pretrained"
     pretrained.mkdir(exist_ok=True)
     (pretrained / "config.json").write_text(config.to_json_string(), encoding="utf-8")
@@ -245,21 +195,18 @@ def finish(material: Material, folder: Path) -> None:
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "strip_accents": False}
     settings["model_max_length"] = MAX_SEQ_LENGTH
     (pretrained / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    epoch = recipe.student_epochs - 1
-    file = folder / f"epoch={epoch}-val_loss={score.loss:.2f}.ckpt"
-    pairs = len(material.real) + len(material.made_up) + len(material.unlabelled)
-    steps = recipe.student_epochs * math.ceil(pairs / recipe.batch)
-    state = {f"model.{key}": value for key, value in weights.items()}
-    write(file, {"epoch": epoch, "global_step": steps, "state_dict": state})
+    file = folder / f"epoch={recipe.epochs - 1}-val_loss={score.loss:.2f}.ckpt"
+    steps = recipe.epochs * math.ceil(len(material.pairs) / recipe.batch)
+    weights = {f"model.{key}": value for key, value in trained["average"].items()}
+    write(file, {"epoch": recipe.epochs - 1, "global_step": steps, "state_dict": weights})
     recall = {
         label: score.confusion[index][index] / max(1, sum(score.confusion[index]))
         for label, index in LABELS.items()
     }
-    minutes = {stage: round(content["seconds"] / 60, 1) for stage, content in trained.items()}
     report = {
         "held_out": asdict(score),
         "recall": recall,
-        "minutes": minutes,
+        "seconds": round(trained["seconds"]),
         "machine": machine(),
         "recipe": asdict(recipe),
     }
@@ -267,7 +214,7 @@ def finish(material: Material, folder: Path) -> None:
     print(f"held out: {score.accuracy:.2%} of {len(material.held_out)} pairs")
     for label, share in recall.items():
         print(f"  {label:13} {share:.1%}")
-    print(f"trained for {sum(minutes.values()):.1f} minutes on {machine()}")
+    print(f"trained for {trained['seconds'] / 60:.1f} minutes on {machine()}")
     print(f"wrote {file}\nnext: python scripts/convert_checkpoint.py --checkpoint '{file}' "
           f"--pretrained {pretrained} --output checkpoints/demo --force")  # fmt: skip
 
@@ -282,31 +229,21 @@ def machine() -> str:
     return f"{torch.get_num_threads()} of {os.cpu_count()} cores, {model}, torch {torch.__version__}"
 
 
-def train_demo(data: Path, output: Path, quick: bool, only: str | None) -> None:
-    """Go through the stages that aren't finished yet; with `only`, through that one alone.
+def train_demo(data: Path, output: Path, quick: bool) -> None:
+    """Train, or go on with what a killed run left in `output`, and write the checkpoint there.
 
     Raises:
         ConfigurationError: the data isn't there, or `output` holds a run of another recipe.
     """
     recipe = Recipe.quick() if quick else Recipe()
     stated = json.dumps(asdict(recipe), indent=2)
-    output.mkdir(parents=True, exist_ok=True)
     recipe_file = output / "recipe.json"
     if recipe_file.is_file() and recipe_file.read_text(encoding="utf-8") != stated:
         raise ConfigurationError(f"{output} holds a run of another recipe; choose another folder or empty it")
     material = prepare(data, recipe, quick)
+    output.mkdir(parents=True, exist_ok=True)
     recipe_file.write_text(stated, encoding="utf-8")
-    for number, stage in enumerate(recipe.stages(), 1):
-        if only not in (None, stage):
-            continue
-        if (output / f"{stage}.pt").is_file():
-            print(f"{stage} is trained already")
-        elif stage == "student":
-            train_student(material, output)
-        else:
-            train_teacher(number, material, output)
-    if all((output / f"{stage}.pt").is_file() for stage in recipe.stages()):
-        finish(material, output)
+    finish(train(material, output), material, output)
 
 
 def main() -> int:
@@ -316,20 +253,16 @@ def main() -> int:
         "python scripts/train_demo.py --data ../shared/data --output build/demo",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with the files named above")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint and all stages")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for the checkpoint and what a killed run leaves"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="tiny model, slice of the data: a test in seconds"
     )
-    parser.add_argument(
-        "--only",
-        choices=Recipe().stages(),
-        metavar="STAGE",
-        help=f"this stage alone ({', '.join(Recipe().stages())}), to train teachers side by side",
-    )
-    parser.add_argument("--threads", type=_positive, default=1, help="of one process (default: 1)")
+    parser.add_argument("--threads", type=_positive, default=1, help="of the processor (default: 1)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train_demo(arguments.data, arguments.output, arguments.quick, arguments.only)
+    train_demo(arguments.data, arguments.output, arguments.quick)
     return 0
 
 
