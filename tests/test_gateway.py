@@ -68,9 +68,10 @@ def test_the_configuration_holds_what_was_asked_for(tmp_path: Path) -> None:
     assert re.findall(r"\$\{[A-Z_]+\}", made) == []
 
 
-def test_the_body_limit_is_the_services_own() -> None:
+@pytest.mark.parametrize("name", ["config.properties", "production.properties"])
+def test_the_body_limit_is_the_services_own(name: str) -> None:
     (ours,) = re.findall(r"client_max_body_size (\d+);", TEMPLATE.read_text(encoding="utf-8"))
-    properties = (CONFIG / "config.properties").read_text(encoding="utf-8")
+    properties = (CONFIG / name).read_text(encoding="utf-8")
     assert re.findall(r"^max_request_size=(\d+)$", properties, re.MULTILINE) == [ours]
 
 
