@@ -157,7 +157,7 @@ class Management:
             "max_worker": workers,
             "synchronous": "true" if wait else "false",
         }
-        self._call("PUT", f"/models/{self.model}/{version}", query, seconds)
+        self._call("PUT", f"/models/{self.model}/{version}", query, seconds, accept=(200, 202))
 
     def remove(self, version: str) -> None:
         """Remove a version; its workers are killed, busy or not."""

@@ -62,15 +62,20 @@ def wait_until_quiet(
     since = 0.0
     while True:
         began = time.monotonic()
-        taken, _ = _ask_all(management, version, deadline)
-        state = management.version(version)
+        try:
+            taken, _ = _ask_all(management, version, deadline)
+            state = management.version(version)
+        except OperationError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise OperationError(f"version {version} is busy even after {seconds:.0f} s: {error}") from None
         if taken != before or state.queued or state.ready != taken.keys():
             before, since = taken, time.monotonic()
         elif began - since >= quiet_seconds:
             return
         if time.monotonic() > deadline:
             raise OperationError(
-                f"version {version} is still used after {seconds:.0f} s ({state.queued} requests wait); "
+                f"version {version} is busy even after {seconds:.0f} s ({state.queued} requests wait); "
                 "do clients name this version in their URL?"
             )
         time.sleep(0.1)

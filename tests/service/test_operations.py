@@ -227,7 +227,7 @@ def test_pinned_versions_answer_side_by_side_and_one_in_use_is_not_removed(
     operate(server, tmp_path).register(store / "nli-2.0.mar")
     address = f"{server.url}/predictions/nli"
     with Clients(f"{address}/1.0", 2) as first, Clients(f"{address}/2.0", 2) as second:
-        with pytest.raises(OperationError, match=r"2\.0 is still used"):
+        with pytest.raises(OperationError, match=r"2\.0 is busy even after 5 s"):
             operate(server, tmp_path, seconds=5).retire("2.0")
         first.wait_for(20)
         second.wait_for(20)
