@@ -94,7 +94,7 @@ def classify_file(
         ServiceError: the service is away for longer than the client retries; run it again to go on.
     """
     # A first question shows the labels, and that the service is there, before anything is written.
-    (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")])
+    (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
     layout = _Layout.of(output, source, tuple(first["probabilities"]))
     task = {"input": source.sha256, "columns": list(source.texts), "labels": list(layout.labels)}
     began = time.monotonic()

@@ -83,16 +83,17 @@ class Client:
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def classify(self, pairs: Sequence[SentencePair]) -> list[dict[str, Any]]:
-        """The answers to `pairs`, in order, in one request.
+    def classify(self, pairs: Sequence[SentencePair], retries: int | None = None) -> list[dict[str, Any]]:
+        """The answers to `pairs`, in order, in one request; `retries` replaces the client's own number.
 
         Raises:
             ServiceRefusedError: one of the pairs, or all together, are refused; `status` says how.
             ServiceUnreachableError: no answer came.
         """
         body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
+        retries = self._retries if retries is None else retries
+        for attempt in range(retries + 1):
+            last = attempt == retries
             # Clients that were refused together must not come back together.
             wait = min(LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
             try:

@@ -89,8 +89,8 @@ class ResumableOutput:
             self._file.truncate(self._bytes)
             if not self._bytes:
                 self.append(self._header, 0, Counter())
-        except ConfigurationError:
-            self._file.close()
+        except BaseException:
+            self.__exit__(None, None, None)
             raise
         return self
 
