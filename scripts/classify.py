@@ -42,7 +42,7 @@ def main() -> int:
     """Read the arguments, ask, and print the answer or what a file's run has done."""
     parser = argument_parser(
         __doc__ or "",
-        'python scripts/classify.py "한 남자가 기타를 치고 있다." "남자가 악기를 연주한다."\n'
+        'python scripts/classify.py "아이가 공원에서 자전거를 탄다." "아이가 자전거를 타지 않는다."\n'
         "  python scripts/classify.py --input pairs.csv --output verdicts.csv",
     )
     parser.add_argument("premise", nargs="?", help="전제")

@@ -159,7 +159,7 @@ def _announce(server: TorchServe, gateway: Gateway | None) -> None:
   logs        {server.logs}
 try:
   curl -s {url} -H 'Content-Type: application/json' \\
-    -d '{{"premise": "한 남자가 기타를 치고 있다.", "hypothesis": "남자가 악기를 연주한다."}}'
+    -d '{{"premise": "아이가 공원에서 자전거를 탄다.", "hypothesis": "아이가 자전거를 타지 않는다."}}'
 Ctrl-C stops it.""",
         flush=True,
     )

@@ -1,0 +1,33 @@
+"""The README's first promise: the model in the box, served, gives the answer that is printed there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import requests
+
+from scripts.build_archive import PROJECT, build_archive
+from scripts.serve import DEMO
+from scripts.server import Ports, TorchServe
+
+
+def test_the_readme_answer_is_what_the_demo_answers(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"```bash\ncurl (.*?)```\s+```json\n(.*?)```", readme, flags=re.DOTALL)
+    assert found
+    body = re.search(r"-d '(.*?)'", found[1], flags=re.DOTALL)
+    assert body
+    printed = json.loads(found[2])
+    archive = build_archive(DEMO, "1.0", tmp_path / "nli-demo.mar")
+    with TorchServe(tmp_path / "ts", [archive], Ports.free()) as server:
+        path = re.search(r"http://127\.0\.0\.1:8080(\S+)", found[1])
+        assert path
+        answer = requests.post(
+            server.url + path[1], body[1].encode(), headers={"Content-Type": "application/json"}, timeout=60
+        ).json()
+    # The last digits depend on the processor.
+    assert answer.pop("probabilities") == pytest.approx(printed.pop("probabilities"), abs=1e-4)
+    assert answer == printed
