@@ -22,7 +22,7 @@ from scripts.server import Ports, TorchServe
 from tests.prometheus import Prometheus
 
 CONFIG = PROJECT / "config"
-LOG_SIZE = 40_000
+LOG_SIZE = 30_000
 """Bytes at which a log turns over here, instead of 10 MB."""
 
 SHORT = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
@@ -244,11 +244,11 @@ def test_without_a_worker_there_is_no_heartbeat(observed: Observed) -> None:
 
 def test_the_request_log_is_bounded(observed: Observed) -> None:
     server = observed.server
-    _scale(server, 2)
+    _scale(server, 1)
     url = f"{server.url}/predictions/nli"
-    with requests.Session() as session, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: session.post(url, json=SHORT, timeout=60).status_code, range(900)))
-    assert set(answers) == {200}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: requests.post(url, data=b"{", timeout=60).status_code, range(600)))
+    assert set(answers) == {400}
     files = sorted(server.logs.glob("requests*.log"))
     assert [file.name for file in files] == [
         "requests.1.log",
