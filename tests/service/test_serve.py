@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from scripts.build_archive import PROJECT
 from scripts.draining import drain
 from scripts.management import Management
 from scripts.server import Ports, TorchServe
+from tests.programs import need
 from tests.service.loading import LABEL_OF, Clients, write_biased_archive
 
 
@@ -135,21 +135,37 @@ def test_versions_default_and_workers_survive_kills_and_restarts(service: Servic
 def test_sigterm_under_load_answers_what_it_has_and_leaves_nothing(service: Service, store: Path) -> None:
     # The notice gives a client thread the time to send what it has just noted as sent.
     service.start("--archive", store / "nli-1.0.mar", "--workers", "2", "--notice", "1")
+    stop_under_load(service, service.url)
+
+
+def test_sigterm_does_so_behind_the_gateway_too(service: Service, store: Path) -> None:
+    need("nginx")
+    port = Ports.free().readiness
+    gateway = ["--gateway", "--gateway-port", str(port), "--notice", "1"]
+    service.start("--archive", store / "nli-1.0.mar", *gateway)
     assert service.process
-    with Clients(service.url) as clients:
+    service.process.kill()  # nginx ends with it, and doesn't keep the port
+    service.process.communicate()
+    service.start("--archive", store / "nli-1.0.mar", *gateway)
+    stop_under_load(service, f"http://127.0.0.1:{port}/predictions/nli")
+
+
+def stop_under_load(service: Service, url: str) -> None:
+    """Stop it while clients ask at `url`: what was sent before is answered, and all is gone."""
+    assert service.process
+    with Clients(url) as clients:
         clients.wait_for(200)
         asked = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
-        service.process.communicate(timeout=120)
+        service.process.communicate(timeout=200)
         ended = time.monotonic()
     assert service.process.returncode == 0
     assert service.processes() == []
-    outcomes = Counter(each.outcome for each in clients.answered)
-    assert set(outcomes) <= {"200", "ConnectionError"}
+    assert {each.outcome for each in clients.answered} <= {"200", "ConnectionError"}
     sent_before = [each for each in clients.answered if each.sent < asked]
     assert {each.outcome for each in sent_before} == {"200"}
     assert any(each.received > asked for each in sent_before)  # some were under way
-    print(f"{len(clients.answered)} requests, {len(sent_before)} before; gone in {ended - asked:.1f} s")
+    print(f"{len(sent_before)} requests sent before were answered; gone in {ended - asked:.1f} s")
 
 
 def test_what_the_workers_have_taken_is_what_was_answered(
