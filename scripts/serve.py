@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import MODEL_CONFIG, PROJECT, build_archive
@@ -124,20 +126,38 @@ def sole_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def what_to_serve(
-    asked: Sequence[Path] | None, workers: int | None, last: Registered | None
-) -> tuple[Sequence[Path], Registered | None]:
-    """The archives to start with, and what to bring back instead where the same is asked for as last time.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a start is to bring."""
 
-    Without a wish that is whatever was served last, or else the demo model.
+    archives: Sequence[Path]
+    workers: int | None
+    settings: dict[str, str]
+    started_with: dict[str, Any]
+    """What the next start compares itself with."""
+
+
+def plan(asked: Sequence[Path] | None, workers: int | None, last: Registered | None) -> Plan:
+    """Decide what to serve, after `last`.
+
+    The same archives as last time, or no wish, bring back what was registered in the end, all as it was; if
+    another number of workers is asked for, each version gets that many. Other archives are a new beginning.
+    Who never wished for anything gets the demo model.
+
+    Raises:
+        ConfigurationError: an archive is missing or broken.
     """
-    if asked is None and last is not None and workers in (None, last.started_with["workers"]):
-        (name,) = last.started_with["archives"] if len(last.started_with["archives"]) == 1 else (None,)
-        if name != archive_name(DEMO):
-            return [], last
-    archives = asked or [archive_of(DEMO)]
-    same = last is not None and last.started_with == describe_start(archives, workers)
-    return archives, last if same else None
+    if asked is None and last is not None and list(last.started_with["archives"]) != [archive_name(DEMO)]:
+        archives: Sequence[Path] = []
+        started_with = last.started_with | {"workers": workers or last.started_with["workers"]}
+    else:
+        archives = asked or [archive_of(DEMO)]
+        started_with = describe_start(archives, workers)
+    if last is None or last.started_with["archives"] != started_with["archives"]:
+        return Plan(archives, workers, {}, started_with)
+    if last.started_with == started_with:
+        return Plan(last.archives(), None, last.settings(), started_with)
+    return Plan(last.archives(), workers, {}, started_with)
 
 
 def _show_progress(seconds: float) -> None:
@@ -211,26 +231,21 @@ def main() -> int:
     asked = arguments.archive or ([archive_of(arguments.checkpoint)] if arguments.checkpoint else None)
     with sole_use(arguments.folder):
         last = None if arguments.fresh else Registered.read(arguments.folder)
-        archives, restored = what_to_serve(asked, arguments.workers, last)
-        if restored:
-            started_with = restored.started_with
-            archives, workers, settings = restored.archives(), None, restored.settings()
+        planned = plan(asked, arguments.workers, last)
+        if planned.settings:
             print("bringing back what was registered; --fresh starts anew", flush=True)
-        else:
-            started_with = describe_start(archives, arguments.workers)
-            workers, settings = arguments.workers, {}
         server = TorchServe(
             arguments.folder,
-            archives,
+            planned.archives,
             Ports.following(arguments.port),
-            workers,
-            settings,
+            planned.workers,
+            planned.settings,
             config=arguments.config,
         )
         gateway = _gateway(arguments, server) if arguments.gateway else None
 
         def announce() -> None:
-            record_ready(server, started_with)
+            record_ready(server, planned.started_with)
             _announce(server, gateway)
 
         record_start(arguments.folder, last)
