@@ -233,7 +233,8 @@ def train_demo(data: Path, output: Path, quick: bool) -> None:
     """Train, or go on with what a killed run left in `output`, and write the checkpoint there.
 
     Raises:
-        ConfigurationError: the data isn't there, or `output` holds a run of another recipe.
+        ConfigurationError: the data isn't there, or `output` can't be written or holds a run of another
+            recipe.
     """
     recipe = Recipe.quick() if quick else Recipe()
     stated = json.dumps(asdict(recipe), indent=2)
@@ -241,8 +242,11 @@ def train_demo(data: Path, output: Path, quick: bool) -> None:
     if recipe_file.is_file() and recipe_file.read_text(encoding="utf-8") != stated:
         raise ConfigurationError(f"{output} holds a run of another recipe; choose another folder or empty it")
     material = prepare(data, recipe, quick)
-    output.mkdir(parents=True, exist_ok=True)
-    recipe_file.write_text(stated, encoding="utf-8")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        recipe_file.write_text(stated, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{output} can't be written: {error.strerror}") from None
     finish(train(material, output), material, output)
 
 

@@ -151,3 +151,10 @@ def test_a_folder_without_the_data_is_a_users_mistake(tmp_path: Path) -> None:
 def test_a_run_of_another_recipe_is_left_alone(data: Path, trained: tuple[Path, str]) -> None:
     with pytest.raises(ConfigurationError, match="another recipe"):
         train_demo(data, trained[0], quick=False)
+
+
+def test_a_file_in_the_place_of_the_output_is_a_users_mistake(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="can't be written"):
+        train_demo(data, tmp_path / "file", quick=True)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
