@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import psutil
 from handler.errors import ConfigurationError
 from scripts.management import Management, OperationError
 from scripts.ports import Ports
+from scripts.processes import FRONTEND, command_line, end, family_of, leftovers
+from scripts.server_log import last_complaint, worker_fault
 
 __all__ = ["ArchiveName", "Ports", "TorchServe"]
 
@@ -31,9 +32,6 @@ CONFIG = PROJECT / "config"
 
 STOP_SECONDS = 30
 """How long a stop may take before what is left is killed."""
-
-FRONTEND = "org.pytorch.serve.ModelServer"
-"""What the Java process has on its command line."""
 
 START_SECONDS = 300
 """How long a start may take: the largest model on the slowest disk, with room."""
@@ -139,7 +137,7 @@ class TorchServe:
         if len(str(scratch)) > 80:
             raise ConfigurationError(f"{scratch}: too long a path for the workers' sockets")
         # What an earlier server left here, which was killed: processes, sockets and unpacked models.
-        _end(_leftovers(self.folder))
+        end(leftovers(self.folder))
         self.ports.refuse_taken()
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -181,8 +179,8 @@ class TorchServe:
             waited = time.monotonic() - began
             progress(waited)
             if self._launcher is None or self._launcher.poll() is not None:
-                raise ConfigurationError(f"TorchServe ended while starting: {self._reason()}")
-            fault = self._worker_fault()
+                raise ConfigurationError(f"TorchServe ended while starting: {last_complaint(self.logs)}")
+            fault = worker_fault(self.logs)
             if fault:
                 raise ConfigurationError(f"a worker can't start: {fault}")
             states = [self._is_ready(ArchiveName.of(archive)) for archive in self.archives]
@@ -193,14 +191,14 @@ class TorchServe:
                 elif all(states):
                     return
             if waited > seconds:
-                raise ConfigurationError(f"not ready after {seconds:.0f} s: {self._reason()}")
+                raise ConfigurationError(f"not ready after {seconds:.0f} s: {last_complaint(self.logs)}")
             time.sleep(0.1)
 
     def stop(self) -> None:
         """End the server and wait until Java and every worker are gone; safe to call again."""
         if self._launcher is None:
             return
-        family = _family(self._launcher.pid)
+        family = family_of(self._launcher.pid)
         if self._launcher.poll() is None:
             stop = self._torchserve("--stop", "--foreground")
             # What doesn't stop in time is killed below.
@@ -214,7 +212,7 @@ class TorchServe:
                     timeout=STOP_SECONDS,
                 )
         psutil.wait_procs(family, timeout=5)
-        _end(family)
+        end(family)
         self._launcher.wait(timeout=5)
         self._launcher = None
 
@@ -224,13 +222,13 @@ class TorchServe:
 
     def frontend_pid(self) -> int | None:
         """Process id of the Java process, which has the ports."""
-        found = _family(self._launcher.pid) if self._launcher else []
-        return next((each.pid for each in found if FRONTEND in _command_line(each)), None)
+        found = family_of(self._launcher.pid) if self._launcher else []
+        return next((each.pid for each in found if FRONTEND in command_line(each)), None)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that are there now."""
-        found = _family(self._launcher.pid) if self._launcher else []
-        return [each.pid for each in found if "model_service_worker.py" in " ".join(_command_line(each))]
+        found = family_of(self._launcher.pid) if self._launcher else []
+        return [each.pid for each in found if "model_service_worker.py" in " ".join(command_line(each))]
 
     def __enter__(self) -> Self:
         """Start and wait until ready; whatever fails, nothing is left running."""
@@ -302,69 +300,3 @@ class TorchServe:
             name = ArchiveName.of(archive)
             management = Management(self.management_url, name.model, self.key_file)
             management.scale(name.version, self.workers or 1, wait=False)
-
-    def _worker_fault(self) -> str | None:
-        """The reason why a worker ended while it started, from its log."""
-        log = self._log("model.log")
-        if "Backend worker process died." not in log:
-            return None
-        lines = [line.split(" - ")[-1] for line in log.splitlines()]
-        errors = [match[1] for line in lines if (match := re.search(r"((?:\w+\.)*\w*Error: .*)", line))]
-        return errors[-1].removeprefix("handler.errors.ConfigurationError: ") if errors else lines[-1]
-
-    def _reason(self) -> str:
-        """The last thing that the server or its launcher complained about."""
-        for name in ("console.log", "server.log"):
-            faults = [
-                line
-                for line in self._log(name).splitlines()
-                if re.search(r"Exception|Error|ERROR|error|WARN", line)
-            ]
-            if faults:
-                return f"{faults[-1].strip()} (more in {self.logs})"
-        return f"no reason given; see {self.logs}"
-
-    def _log(self, name: str) -> str:
-        try:
-            return (self.logs / name).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
-
-
-def _leftovers(folder: Path) -> list[psutil.Process]:
-    """Frontend, launcher and workers of a server in `folder` that nobody stopped."""
-    own = (str(folder / "config.properties"), str(folder / "tmp") + os.sep)
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.pid != os.getpid()
-        and any(own[0] == part or part.startswith(own[1]) for part in _command_line(process))
-        and any(
-            FRONTEND in part or part.startswith("ts.") or "model_service" in part
-            for part in _command_line(process)
-        )
-    ]
-
-
-def _end(processes: Sequence[psutil.Process]) -> None:
-    """Kill what is still there of `processes`, and wait until it is gone."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=5)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
