@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from handler.errors import ConfigurationError
 
 SECTION = "sentence_pair"
 """The key in `config.json` under which a converted checkpoint says where it comes from."""
+
+
+Precision = Literal["fp32", "bf16", "int8", "fp16"]
+"""What an archive computes in: the first three on the CPU, the last on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Checkpoint:
     source: str
     """File name of what it was converted from."""
     source_sha256: str
+    precision: Precision | None = None
+    """What the archive was built for; None for a converted checkpoint, whose weights are float32."""
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
@@ -45,6 +51,9 @@ class Checkpoint:
             raise ConfigurationError(f"{path} is not JSON: {error}") from None
         try:
             section = config[SECTION]
+            precision = section.get("precision")
+            if precision not in {None, *get_args(Precision)}:
+                raise ValueError(f"precision {precision!r}")
             by_id = {int(key): str(label) for key, label in config["id2label"].items()}
             return cls(
                 folder=folder,
@@ -54,6 +63,7 @@ class Checkpoint:
                 pad_token_id=int(config.get("pad_token_id") or 0),
                 source=str(section["source"]),
                 source_sha256=str(section["source_sha256"]),
+                precision=precision,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(

@@ -5,21 +5,31 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification
-from transformers.utils.logging import disable_progress_bar
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.errors import ConfigurationError, InferenceFailed
 
+if TYPE_CHECKING:
+    import torch
+
 logger = logging.getLogger(__name__)
+
+LENGTH_STEP = 4
+"""Tokens; passes have a multiple of it. A runtime prepares itself for each new shape, which takes longer
+than these few positions, and with steps and powers of two there are few shapes."""
+
+PASS_TOKENS = 32
+"""What a pass costs however small it is, in tokens, about; less padding is no reason for another pass."""
+
+WARM_UP_SECONDS = 3.0
+"""When warm-up ends at the latest. Only large models get there, whose large passes take so long themselves
+that preparing for them adds little."""
 
 Probabilities = NDArray[np.float64]
 """Shape [labels]; one pair's probabilities in the order of the checkpoint's labels."""
@@ -38,63 +48,24 @@ class Model(Protocol):
         ...
 
 
-class TorchModel:
-    """The checkpoint in PyTorch, float32 on the CPU or on one GPU: it answers as the original system does."""
-
-    def __init__(self, folder: Path, device: torch.device, threads: int) -> None:
-        """Load the weights.
-
-        Raises:
-            ConfigurationError: weights are missing or don't fit `config.json`.
-        """
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's stderr is a log
-        torch.set_num_threads(threads)
-        try:
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = str(error).split("\n")[0]
-            raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
-        # transformers would go on with random numbers in place of what is missing.
-        faults = [
-            f"{kind.replace('_', ' ')} {', '.join(sorted(keys))}" for kind, keys in report.items() if keys
-        ]
-        if faults:
-            raise ConfigurationError(f"the weights in {folder} don't fit its config: {'; '.join(faults)}")
-        self._model = model.to(device).eval()
-        self._device = device
-        # RoBERTa and others have a table of one type, which no id but 0 may look up.
-        self._has_token_types = getattr(model.config, "type_vocab_size", 0) > 1
-
-    @torch.inference_mode()
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """One forward pass; see `Model.logits`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self._has_token_types:
-            inputs["token_type_ids"] = token_type_ids
-        tensors = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
-        output: NDArray[np.float32] = self._model(**tensors).logits.cpu().numpy()
-        return output
-
-
 class Engine:
     """Turns any number of encoded pairs into probabilities, whoever they share the batch with."""
 
-    def __init__(self, model: Model, pad_token_id: int, max_batch_tokens: int) -> None:
-        """`max_batch_tokens` bounds a forward pass, padding included, unless one pair alone is longer."""
+    def __init__(
+        self, model: Model, pad_token_id: int, max_batch_tokens: int, max_seq_length: int = 512
+    ) -> None:
+        """Bound what one forward pass holds.
+
+        Args:
+            model: what computes.
+            pad_token_id: what fills up shorter pairs.
+            max_batch_tokens: in a pass, padding included, unless one pair alone is longer.
+            max_seq_length: of a pair; the model may have no positions beyond.
+        """
         self._model = model
         self._pad_token_id = pad_token_id
         self._max_batch_tokens = max_batch_tokens
+        self._max_seq_length = max_seq_length
         self.tokens = 0
         """That went through the model so far, padding apart."""
         self.padding = 0
@@ -112,27 +83,53 @@ class Engine:
             results.update(zip(batch, self._run(batch), strict=True))
         return [results[pair] for pair in pairs]
 
-    def warm_up(self, pairs: int, tokens: int) -> None:
-        """Run a batch of 1, 2, 4, … up to `pairs` pairs, so that no user's request is the first.
+    def warm_up(self) -> None:
+        """Run a pass of each shape, small ones first, so that no user's request is the first of its shape.
 
         Raises:
             ConfigurationError: the model gives no finite answer.
         """
-        size = 1
-        while size <= pairs:
-            batch = [EncodedPair(tuple([self._pad_token_id] * tokens), tuple([0] * tokens), False)] * size
+        began = monotonic()
+        for size, length in self._shapes():
+            batch = [EncodedPair((self._pad_token_id,) * length, (0,) * length, False)] * size
             if any(isinstance(result, InferenceFailed) for result in self._run(batch)):
                 raise ConfigurationError("the model gives no finite answer to the first, simplest pair")
+            if monotonic() - began > WARM_UP_SECONDS:
+                return
+
+    def _shapes(self) -> Iterator[tuple[int, int]]:
+        """Every shape that a pass can have, by number of pairs."""
+        lengths = sorted({self._padded(length) for length in range(1, self._max_seq_length + 1)})
+        size = 1
+        while size == 1 or size * lengths[0] <= self._max_batch_tokens:
+            for length in lengths:
+                if size == 1 or size * length <= self._max_batch_tokens:
+                    yield size, length
             size *= 2
 
     def _micro_batches(self, pairs: list[EncodedPair]) -> Iterator[list[EncodedPair]]:
-        """Cut pairs, longest first, into batches whose padded size stays within the token budget."""
+        """Cut pairs, longest first, into passes of 1, 2, 4, … pairs.
+
+        A pass grows while its padded size stays within the token budget, and while what growing adds in
+        padding is less than what another pass would cost.
+        """
         ordered = sorted(pairs, key=lambda pair: len(pair.input_ids), reverse=True)
+        lengths = [self._padded(len(pair.input_ids)) for pair in ordered]
         start = 0
         while start < len(ordered):
-            size = max(1, self._max_batch_tokens // len(ordered[start].input_ids))
+            longest, size = lengths[start], 1
+            while (
+                start + 2 * size <= len(ordered)
+                and 2 * size * longest <= self._max_batch_tokens
+                and size * longest - sum(lengths[start + size : start + 2 * size]) <= PASS_TOKENS
+            ):
+                size *= 2
             yield ordered[start : start + size]
             start += size
+
+    def _padded(self, length: int) -> int:
+        """The length of a pass whose longest pair has `length` tokens."""
+        return max(length, min(-(-length // LENGTH_STEP) * LENGTH_STEP, self._max_seq_length))
 
     def _run(self, batch: list[EncodedPair]) -> list[Probabilities | InferenceFailed]:
         try:
@@ -148,8 +145,8 @@ class Engine:
     def _pad(
         self, batch: list[EncodedPair]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Input ids, attention mask and token types of shape [pairs, longest of the batch]."""
-        shape = len(batch), max(len(pair.input_ids) for pair in batch)
+        """Input ids, attention mask and token types of shape [pairs, longest of the batch, rounded up]."""
+        shape = len(batch), self._padded(max(len(pair.input_ids) for pair in batch))
         input_ids = np.full(shape, self._pad_token_id, dtype=np.int64)
         attention_mask = np.zeros(shape, dtype=np.int64)
         token_type_ids = np.zeros(shape, dtype=np.int64)
@@ -165,12 +162,25 @@ class Engine:
 
 
 def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int) -> Engine:
-    """Load a checkpoint's model.
+    """Load a model into the runtime that its precision asks for.
+
+    A converted checkpoint runs in PyTorch, an archive of precision fp16 in PyTorch on the GPU; archives of
+    the other precisions hold a graph for OpenVINO, which runs on the CPU whatever `device` says.
 
     Raises:
-        ConfigurationError: see `TorchModel`.
+        ConfigurationError: weights are missing or don't fit.
     """
-    return Engine(TorchModel(checkpoint.folder, device, threads), checkpoint.pad_token_id, max_batch_tokens)
+    model: Model
+    # Each runtime takes a second to import and a hundred megabytes; a worker needs one.
+    if checkpoint.precision in {None, "fp16"}:
+        from handler.torch_model import TorchModel
+
+        model = TorchModel(checkpoint.folder, device, threads, half=checkpoint.precision == "fp16")
+    else:
+        from handler.openvino_model import OpenVinoModel
+
+        model = OpenVinoModel(checkpoint.folder, checkpoint.precision, threads)
+    return Engine(model, checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)
 
 
 def threads_per_worker(configured: int, workers: int) -> int:

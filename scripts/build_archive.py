@@ -10,24 +10,24 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 import yaml
 
-from handler.checkpoint import Checkpoint
+from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
 from handler.settings import HandlerSettings
 from scripts.command_line import argument_parser, run
+from scripts.precision import Calibration, Gate, write_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 MODEL_CONFIG = PROJECT / "config" / "model-config.yaml"
-
-SERVED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-"""What a worker reads of a checkpoint folder; nothing else is packed."""
 
 TORCHSERVE_KEYS = {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout"}
 TORCHSERVE_KEYS |= {"startupTimeout", "maxRetryTimeoutInSec", "jobQueueSize", "deviceType", "deviceIds"}
@@ -84,6 +84,9 @@ def build_archive(
     model_name: str = "nli",
     model_config: Path = MODEL_CONFIG,
     force: bool = False,
+    precision: Precision = "fp32",
+    calibration: Calibration | None = None,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Path:
     """Check the checkpoint and pack it with the handler.
 
@@ -101,7 +104,7 @@ def build_archive(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model_name):
         raise ConfigurationError(f"model name must be letters, digits, '_', '.' and '-', not {model_name!r}")
     check_model_config(model_config)
-    check_checkpoint(checkpoint)
+    checked = check_checkpoint(checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
     # The archiver stages in $TMPDIR/<model name>, which two builds must not share.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive-") as name:
@@ -111,7 +114,10 @@ def build_archive(
         for module in sorted((PROJECT / "handler").iterdir()):
             if module.is_file() and module.name != "service.py":
                 shutil.copy(module, code)
-        files = [str(code.parent), *(str(checkpoint / name) for name in SERVED_FILES)]
+        served = staging / "served"
+        served.mkdir()
+        write_model(checked, precision, served, calibration, report)
+        files = [str(code.parent), *(str(file) for file in sorted(served.iterdir()))]
         command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
         command += ["--model-name", model_name, "--version", version, "--export-path", str(staging)]
         command += ["--handler", str(PROJECT / "handler" / "service.py"), "--config-file", str(model_config)]
@@ -158,8 +164,45 @@ def main() -> int:
     parser.add_argument(
         "--model-config", type=Path, default=MODEL_CONFIG, help="default: config/model-config.yaml"
     )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="fp32",
+        help="fp32 answers as the checkpoint does (default); bf16 and int8 are faster; fp16 is for a GPU",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="your own pairs, with or without labels: int8 needs it",
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        metavar="FILE",
+        help="pairs to measure int8 on (default: part of --calibration)",
+    )
+    parser.add_argument(
+        "--max-accuracy-drop",
+        type=float,
+        default=Gate.max_accuracy_drop,
+        metavar="POINTS",
+        help="int8 that loses more is refused (0.5)",
+    )
+    parser.add_argument(
+        "--min-agreement",
+        type=float,
+        default=Gate.min_agreement,
+        metavar="PERCENT",
+        help="int8 that agrees with fp32 on fewer pairs is refused (98)",
+    )
+    parser.add_argument("--force-precision", action="store_true", help="build int8 even where it is refused")
     parser.add_argument("--force", action="store_true", help="overwrite the archive")
     arguments = parser.parse_args()
+    gate = Gate(arguments.max_accuracy_drop, arguments.min_agreement)
+    calibration = arguments.calibration and Calibration(
+        arguments.calibration, arguments.validation, gate, arguments.force_precision
+    )
     output = arguments.output or PROJECT / "model_store" / f"{arguments.model_name}-{arguments.version}.mar"
     build_archive(
         arguments.checkpoint,
@@ -168,6 +211,9 @@ def main() -> int:
         arguments.model_name,
         arguments.model_config,
         arguments.force,
+        arguments.precision,
+        calibration,
+        print,
     )
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     return 0

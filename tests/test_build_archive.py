@@ -28,7 +28,8 @@ def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: P
     assert names == code | {
         "MAR-INF/MANIFEST.json",
         "config.json",
-        "model.safetensors",
+        "model.bin",
+        "model.xml",
         "tokenizer.json",
         "model-config.yaml",
     }

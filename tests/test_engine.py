@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Engine, TorchModel, load_engine, threads_per_worker
+from handler.engine import PASS_TOKENS, Engine, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
+from handler.torch_model import TorchModel
 
 POISON = 7
 
@@ -60,16 +62,49 @@ def test_batches_hold_similar_lengths_within_the_token_budget() -> None:
     pairs = [pair(*range(20, 20 + length)) for length in (2, 40, 3, 38, 2, 4, 39)]
     pairs[0] = pair(90, 91)
     results = Engine(model, 0, max_batch_tokens=120).probabilities(pairs)
-    assert model.batches == [(3, 40), (4, 4)]
+    assert model.batches == [(2, 40), (1, 40), (4, 4)]
     for each, result in zip(pairs, results, strict=True):
         alone = Engine(CountingModel(), 0, 4096).probabilities([each])[0]
         assert np.array_equal(np.asarray(result), np.asarray(alone))
 
 
+def test_one_long_pair_does_not_pad_the_others() -> None:
+    model = CountingModel()
+    Engine(model, 0, 4096).probabilities([pair(*range(20, 80)), *(pair(20 + n, 21) for n in range(8))])
+    assert model.batches == [(1, 60), (8, 4)]
+
+
+def test_a_little_padding_is_cheaper_than_another_pass() -> None:
+    model = CountingModel()
+    Engine(model, 0, 4096).probabilities([pair(*range(20, 20 + PASS_TOKENS + 4)), pair(20, 21, 22, 23)])
+    Engine(model, 0, 4096).probabilities([pair(*range(20, 20 + PASS_TOKENS + 8)), pair(20, 21, 22, 23)])
+    assert model.batches == [(2, PASS_TOKENS + 4), (1, PASS_TOKENS + 8), (1, 4)]
+
+
+def test_no_pass_is_longer_than_the_model_reads() -> None:
+    model = CountingModel()
+    engine = Engine(model, 0, 4096, max_seq_length=62)
+    engine.probabilities([pair(*range(20, 82))])
+    engine.warm_up()
+    assert max(tokens for _, tokens in model.batches) == 62
+
+
+def test_warm_up_runs_every_shape_that_a_batch_can_have() -> None:
+    model = CountingModel()
+    engine = Engine(model, 0, max_batch_tokens=64, max_seq_length=16)
+    engine.warm_up()
+    warm = set(model.batches)
+    random = Random(0)
+    for _ in range(200):
+        count = random.randint(1, 20)
+        engine.probabilities([pair(n + 20, *[9] * random.randint(0, 15)) for n in range(count)])
+    assert set(model.batches) == warm
+
+
 def test_equal_pairs_are_computed_once() -> None:
     model = CountingModel()
     results = Engine(model, 0, 4096).probabilities([pair(1, 2), pair(3), pair(1, 2)])
-    assert model.batches == [(2, 2)]
+    assert model.batches == [(2, 4)]
     assert np.array_equal(np.asarray(results[0]), np.asarray(results[2]))
 
 
@@ -103,7 +138,7 @@ def test_warm_up_refuses_a_model_that_answers_nothing_finite() -> None:
             return np.full((len(inputs[0]), 3), np.nan, dtype=np.float32)
 
     with pytest.raises(ConfigurationError, match="no finite answer"):
-        Engine(Broken(), 0, 4096).warm_up(4, 8)
+        Engine(Broken(), 0, 4096).warm_up()
 
 
 def test_missing_weights_stop_the_start(tiny_checkpoint: Path, tmp_path: Path) -> None:

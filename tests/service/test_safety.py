@@ -136,7 +136,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(
         with zipfile.ZipFile(whole) as source, zipfile.ZipFile(archive, "w") as target:
             for name in source.namelist():
                 content = source.read(name)
-                if damage == "no weights" and name == "model.safetensors":
+                if damage == "no weights" and name == "model.bin":
                     continue
                 if damage == "a wrong setting" and name == "model-config.yaml":
                     content = content.replace(b"max_pairs: 64", b"max_pairs: 0")

@@ -1,0 +1,75 @@
+"""A checkpoint in PyTorch: float32 on the CPU, the reference for every other precision, or on one GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from handler.errors import ConfigurationError
+
+
+def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load a checkpoint's classifier, ready to infer.
+
+    Raises:
+        ConfigurationError: weights are missing or don't fit `config.json`.
+    """
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's stderr is a log
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
+    # transformers would go on with random numbers in place of what is missing.
+    faults = [f"{kind.replace('_', ' ')} {', '.join(sorted(keys))}" for kind, keys in report.items() if keys]
+    if faults:
+        raise ConfigurationError(f"the weights in {folder} don't fit its config: {'; '.join(faults)}")
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def has_token_types(model: PreTrainedModel) -> bool:
+    """Whether the model tells premise and hypothesis apart by type.
+
+    RoBERTa and others have a table of one type, which no id but 0 may look up.
+    """
+    return getattr(model.config, "type_vocab_size", 0) > 1
+
+
+class TorchModel:
+    """The weights as they were converted; see `handler.engine.Model`."""
+
+    def __init__(self, folder: Path, device: torch.device, threads: int, half: bool = False) -> None:
+        """Load the weights; `half` asks for float16 on a GPU, which on the CPU would be slower and worse.
+
+        Raises:
+            ConfigurationError: see `load_weights`.
+        """
+        torch.set_num_threads(threads)
+        dtype = torch.float16 if half and device.type == "cuda" else torch.float32
+        self._model = load_weights(folder, dtype).to(device)  # type: ignore[arg-type]
+        self._device = device
+        self._has_token_types = has_token_types(self._model)
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        token_type_ids: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """One forward pass; see `handler.engine.Model.logits`."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._has_token_types:
+            inputs["token_type_ids"] = token_type_ids
+        tensors = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
+        output: NDArray[np.float32] = self._model(**tensors).logits.float().cpu().numpy()
+        return output
