@@ -99,7 +99,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         try:
             return self.postprocess(answered)
         finally:
-            self._record(prepared, answered, times, counted)
+            try:
+                self._record(prepared, answered, times, counted)
+            except Exception as error:  # what can't be counted is answered all the same
+                _internal_error(error)
 
     def preprocess(self, data: list[Mapping[str, Any]]) -> list[Prepared | Reply | RequestError]:
         """Bytes → encoded pairs, request by request."""

@@ -241,5 +241,6 @@ def test_memory_stays_flat_over_fifty_thousand_requests(
             sizes.append((worker.memory_info().rss / 1e6, java.memory_info().rss / 1e6))
     with capsys.disabled():
         print("\nworker and Java in MB after each 10,000:", [(round(a), round(b)) for a, b in sizes])
-    assert sizes[-1][0] < sizes[0][0] * 1.1
-    assert sizes[-1][1] < sizes[0][1] * 1.5
+    # In the first round the worker prepares itself for every shape, and Java's heap finds its size.
+    assert sizes[-1][0] < sizes[1][0] * 1.05
+    assert sizes[-1][1] < sizes[1][1] * 1.05
