@@ -1,0 +1,90 @@
+"""The benchmark runs, and counts what really was answered; how fast is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handler.errors import ConfigurationError
+from handler.request import SentencePair
+from scripts.benchmark import TUTORIAL, Contestant, Row, benchmark, generated_pairs, to_markdown
+from scripts.benchmark_load import Measured, measure_load
+from scripts.build_archive import PROJECT
+from scripts.server import TorchServe
+
+
+def measured(rate: float, clients: int = 1, wrong: int = 0) -> Measured:
+    return Measured(clients, 100, wrong, rate, 2.0, 3.0, 4.0, 1.5, 300)
+
+
+def server_pid(server: TorchServe) -> int:
+    return server.worker_pids()[0]
+
+
+def test_every_answer_is_counted_and_checked(server: TorchServe) -> None:
+    url = f"{server.url}/predictions/nli"
+    found = measure_load(url, generated_pairs(20), 3, 1.0, server_pid(server))
+    assert found.clients == 3
+    assert found.wrong == 0
+    assert found.requests > 3
+    assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms < 1000
+    assert found.pairs_per_second == pytest.approx(found.requests / 0.8, rel=0.3)
+    assert found.memory_mb > 50
+
+
+def test_errors_are_wrong_answers(server: TorchServe) -> None:
+    url = f"{server.url}/predictions/nli"
+    blank = [SentencePair(" ", "비가 온다.")]
+    found = measure_load(url, blank, 2, 0.5, server_pid(server))
+    assert found.wrong >= found.requests > 0
+
+
+def test_a_contestant_that_answers_wrongly_ends_the_benchmark() -> None:
+    liar = Contestant("liar", lambda clients, seconds: measured(1000, clients, wrong=1))  # noqa: ARG005
+    with pytest.raises(ConfigurationError, match="liar with 8 clients: 1 of 100"):
+        benchmark([liar], [8], 1, 1)
+
+
+def test_contestants_take_turns_and_the_median_counts() -> None:
+    rates = {"a": iter([1.0, 50.0, 10.0, 20.0]), "b": iter([1.0, 7.0, 9.0, 8.0])}
+    turns: list[str] = []
+
+    def contestant(name: str) -> Contestant:
+        def measure(clients: int, seconds: float) -> Measured:
+            turns.append(name)
+            return measured(next(rates[name]), clients)
+
+        return Contestant(name, measure)
+
+    rows = benchmark([contestant("a"), contestant("b")], [8], 1, 3)
+    assert turns == list("abababab")  # the first turn warms up
+    assert [(row.name, row.measured.pairs_per_second) for row in rows] == [("a", 20.0), ("b", 8.0)]
+
+
+def test_ratios_come_first_and_compare_with_the_tutorial_at_its_best() -> None:
+    rows = [Row(TUTORIAL, measured(5, 1)), Row(TUTORIAL, measured(10, 8))]
+    rows += [Row("service", measured(100, 1)), Row("service", measured(250, 8))]
+    about = {"model": "m", "pairs": 5, "tokens": 30.5, "machine": "M", "cores": 2, "date": "2026-01-01"}
+    text = to_markdown(rows, 5, 3, about)
+    assert text.startswith("Times the pairs a second of the tutorial's way at its best (10.0):")
+    assert "| service | 10.0 | 25.0 |" in text
+    assert "| service | 8 | 250.0 | 2.0 | 3.0 | 4.0 | 1.50 | 300 |" in text
+
+
+def test_the_command_runs_on_a_real_service(
+    tiny_checkpoint: Path, tiny_archive: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(PROJECT / "scripts" / "benchmark.py"), "--quick"]
+    command += ["--checkpoint", str(tiny_checkpoint), "--archive", str(tiny_archive)]
+    command += ["--without", "litserve", "mosec", "--json", str(tmp_path / "speed.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "| this service, fp32 | 4 |" in done.stdout
+    content = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    names = {row["name"] for row in content["rows"]}
+    assert {"bare engine, fp32", "this service, fp32"} <= names
+    assert all(row["wrong"] == 0 and row["requests"] > 0 for row in content["rows"])
