@@ -13,7 +13,6 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -85,7 +84,6 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         self.requests = 0  # that this worker has taken, described ones apart
         self.initialized = True
         self.context = context
-        self.recorder = ThreadPoolExecutor(1, "recorder")
         start_heartbeat(self._send)
         logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
 
@@ -208,17 +206,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             tokens=self.engine.tokens - counted[0],
             padding=self.engine.padding - counted[1],
         )
-        self.recorder.submit(self._publish, batch)
-
-    def _publish(self, batch: BatchRecord) -> None:
-        """Write a batch's metrics and log lines, while its answers are on their way already."""
-        try:
-            for measurement in measure(batch):
-                self._send(measurement)
-            if self.settings.request_log:
-                log_requests(batch, self.identity.version)
-        except Exception as error:  # what can't be counted is answered all the same
-            _internal_error(error)
+        for measurement in measure(batch):
+            self._send(measurement)
+        if self.settings.request_log:
+            log_requests(batch, self.identity.version)
 
     def _request_record(
         self, index: int, before: Prepared | Reply | RequestError, after: Reply | RequestError
