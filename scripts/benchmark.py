@@ -32,11 +32,11 @@ from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.benchmark_load import Measured, measure_load
 from scripts.command_line import argument_parser, run
-from scripts.labelled_pairs import read_labelled_pairs
+from scripts.files.labelled_pairs import read_labelled_pairs
 from scripts.peers.classifier import Classifier
-from scripts.processes import end as end_processes
-from scripts.processes import family_of
-from scripts.server import Ports, TorchServe
+from scripts.running.processes import end as end_processes
+from scripts.running.processes import family_of
+from scripts.running.server import Ports, TorchServe
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}

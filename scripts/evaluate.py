@@ -20,7 +20,7 @@ from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
 from scripts.client import DEFAULT_URL, Client
 from scripts.command_line import argument_parser, run
-from scripts.labelled_pairs import LabelledPair, read_labelled_pairs
+from scripts.files.labelled_pairs import LabelledPair, read_labelled_pairs
 
 BATCH = 32
 """Pairs in one request or one call of the engine."""

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.command_line import argument_parser, run
-from scripts.management import Management, Version, inference_url
-from scripts.operations import Gate, Operations
+from scripts.operating.management import Management, Version, inference_url
+from scripts.operating.operations import Gate, Operations
 
 MEMORY = Path(__file__).resolve().parent.parent / ".run" / "promotions.json"
 KEY_FILE = "TORCHSERVE_KEY_FILE"

@@ -24,7 +24,7 @@ from handler.engine import Engine, load_engine, threads_per_worker
 from handler.errors import ConfigurationError
 from handler.openvino_model import GRAPH
 from handler.torch_model import has_token_types, load_weights
-from scripts.labelled_pairs import LabelledPair, read_labelled_pairs
+from scripts.files.labelled_pairs import LabelledPair, read_labelled_pairs
 
 CALIBRATION_PAIRS = 300
 """Pairs at most from which int8 learns its ranges; more make it slower and not better."""
@@ -54,7 +54,7 @@ class Calibration:
     """What int8 is made and judged with."""
 
     pairs: Path
-    """A file for `scripts/labelled_pairs.py`; part of it is kept back to measure on."""
+    """A file for `scripts/files/labelled_pairs.py`; part of it is kept back to measure on."""
     validation: Path | None = None
     """Such a file to measure on instead."""
     gate: Gate = Gate()

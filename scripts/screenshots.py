@@ -14,7 +14,7 @@ from tqdm import tqdm
 from handler.errors import ConfigurationError
 from scripts.build_archive import PROJECT, build_archive
 from scripts.command_line import argument_parser, run
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 
 WIDE = {"viewport": {"width": 1200, "height": 900}}
 PHONE = {

@@ -18,12 +18,12 @@ from typing import Any
 from handler.errors import ConfigurationError
 from scripts.build_archive import MODEL_CONFIG, PROJECT, build_archive
 from scripts.command_line import argument_parser, run
-from scripts.draining import drain
 from scripts.gateway import Address, Gateway, read_keys
-from scripts.management import Management
-from scripts.readiness import Readiness
-from scripts.registered import Registered, describe_start, record_ready, record_start
-from scripts.server import CONFIG, ArchiveName, Ports, TorchServe
+from scripts.operating.management import Management
+from scripts.running.draining import drain
+from scripts.running.readiness import Readiness
+from scripts.running.registered import Registered, describe_start, record_ready, record_start
+from scripts.running.server import CONFIG, ArchiveName, Ports, TorchServe
 
 DEMO = PROJECT / "checkpoints" / "demo"
 STORE = PROJECT / "model_store"

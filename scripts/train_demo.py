@@ -31,7 +31,7 @@ from handler.encoding import EncodedPair, PairEncoder
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.command_line import argument_parser, run
-from scripts.demo_data import (
+from scripts.demo.demo_data import (
     LABELS,
     SOURCES,
     Corpora,
@@ -40,7 +40,7 @@ from scripts.demo_data import (
     neighbour_embeddings,
     read_corpora,
 )
-from scripts.demo_model import (
+from scripts.demo.demo_model import (
     MAX_SEQ_LENGTH,
     Recipe,
     Score,
@@ -50,7 +50,7 @@ from scripts.demo_model import (
     new_model,
     predict,
 )
-from scripts.demo_pairs import Pair, edited_pairs, everyday_pairs
+from scripts.demo.demo_pairs import Pair, edited_pairs, everyday_pairs
 
 EVERYDAY_TEST = Path(__file__).parents[1] / "tests" / "everyday_pairs.jsonl"
 """Pairs that test the model that ships; no sentence of theirs is trained on."""

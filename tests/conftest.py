@@ -9,7 +9,7 @@ import pytest
 
 from scripts.build_archive import PROJECT, build_archive
 from scripts.convert_checkpoint import convert_checkpoint
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint, write_pretrained
 
 SHARED = PROJECT.parent / "shared"

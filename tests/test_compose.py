@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from scripts.build_archive import PROJECT
-from scripts.server import Ports
+from scripts.running.server import Ports
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from scripts.build_archive import PROJECT
-from scripts.demo_pairs import (
+from scripts.demo.demo_pairs import (
     CONTRADICTION,
     change_number,
     direct_object,

@@ -15,7 +15,7 @@ from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.build_archive import PROJECT
 from scripts.evaluate import evaluate, expected_calibration_error
-from scripts.labelled_pairs import LabelledPair
+from scripts.files.labelled_pairs import LabelledPair
 
 LABELS = ("entailment", "contradiction", "neutral")
 

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.build_archive import PROJECT
 from scripts.evaluate import evaluate_checkpoint
-from scripts.labelled_pairs import read_labelled_pairs
+from scripts.files.labelled_pairs import read_labelled_pairs
 
 DEMO = PROJECT / "checkpoints" / "demo"
 FILE = Path(__file__).parent / "everyday_pairs.jsonl"

@@ -10,7 +10,7 @@ import pytest
 from handler.errors import ConfigurationError
 from scripts import gateway
 from scripts.gateway import TEMPLATE, Address, Gateway, read_keys
-from scripts.server import CONFIG, Ports
+from scripts.running.server import CONFIG, Ports
 
 KEY = "0123456789abcdef0123456789abcdef"
 

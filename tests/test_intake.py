@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.intake import close_intake
+from scripts.running.intake import close_intake
 
 ECHO = """
 import socket, threading, time

@@ -10,7 +10,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.labelled_pairs import LabelledPair, read_labelled_pairs
+from scripts.files.labelled_pairs import LabelledPair, read_labelled_pairs
 
 EXPECTED = [
     LabelledPair(SentencePair('그가 "비"라고 했다.', "비가 온다."), "neutral"),

@@ -10,8 +10,8 @@ import pytest
 
 from scripts.build_archive import PROJECT
 from scripts.manage import format_versions
-from scripts.management import Version, Worker, inference_url
-from scripts.ports import Ports
+from scripts.operating.management import Version, Worker, inference_url
+from scripts.running.ports import Ports
 
 
 def manage(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.json_list import CHUNK, JsonList
-from scripts.pair_files import PairFile
+from scripts.files.json_list import CHUNK, JsonList
+from scripts.files.pair_files import PairFile
 
 EXCEL = '번호,전제,가설\r\n1,"그는 ""아니""라고,\r\n말했다.",비가 온다.\r\n2,똠방각하 펲,  앞뒤 공백  \r\n'
 """As Excel writes it; the second row has syllables that EUC-KR lacks and CP949 has."""

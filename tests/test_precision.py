@@ -17,7 +17,7 @@ from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.labelled_pairs import LabelledPair
+from scripts.files.labelled_pairs import LabelledPair
 from scripts.precision import (
     Calibration,
     Comparison,

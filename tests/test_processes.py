@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.processes import FRONTEND, end, family_of, leftovers
+from scripts.running.processes import FRONTEND, end, family_of, leftovers
 
 SLEEP = "import time; time.sleep(60)"
 

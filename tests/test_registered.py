@@ -10,7 +10,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import build_archive
-from scripts.registered import RECORD, SNAPSHOTS, Registered, describe_start, record_start
+from scripts.running.registered import RECORD, SNAPSHOTS, Registered, describe_start, record_start
 
 
 def snapshot(**versions: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from scripts.resumable_output import ResumableOutput
+from scripts.files.resumable_output import ResumableOutput
 
 TASK = {"input": "abc"}
 HEADER = b"h\n"

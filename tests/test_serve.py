@@ -9,7 +9,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import build_archive
-from scripts.registered import Registered, describe_start
+from scripts.running.registered import Registered, describe_start
 from scripts.serve import plan, sole_use
 
 

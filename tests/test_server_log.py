@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.server_log import last_complaint, worker_fault
+from scripts.running.server_log import last_complaint, worker_fault
 
 DIED = "Backend worker process died."
 

@@ -21,7 +21,7 @@ from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.build_archive import PROJECT
 from scripts.convert_checkpoint import convert_checkpoint, load_weights
-from scripts.demo_data import make_tokenizer
+from scripts.demo.demo_data import make_tokenizer
 from scripts.train_demo import train_demo
 
 WHO = ["누나", "형", "엄마", "아빠", "친구", "동생", "이모", "삼촌", "선생님", "할머니", "의사", "가수"]

@@ -16,7 +16,7 @@ import requests
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from scripts.gateway import Address, Gateway
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 from tests.browser.conftest import Open
 from tests.programs import need
 

@@ -14,7 +14,7 @@ import torch
 
 from scripts.build_archive import build_archive
 from scripts.convert_checkpoint import convert_checkpoint
-from scripts.management import Management
+from scripts.operating.management import Management
 from tests.making import random_weights, write_lightning_checkpoint
 
 LABELS = ("entailment", "contradiction", "neutral")

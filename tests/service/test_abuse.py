@@ -25,7 +25,7 @@ from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from handler.request import SentencePair
 from scripts.build_archive import build_archive
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 from tests.service.abuse import Case, cases, plain
 
 LOCAL = threading.local()

@@ -14,7 +14,7 @@ from handler.request import SentencePair
 from scripts.benchmark import TUTORIAL, Contestant, Row, benchmark, generated_pairs, to_markdown
 from scripts.benchmark_load import Measured, measure_load
 from scripts.build_archive import PROJECT
-from scripts.server import TorchServe
+from scripts.running.server import TorchServe
 
 
 def measured(rate: float, clients: int = 1, wrong: int = 0) -> Measured:

@@ -19,10 +19,10 @@ import pytest
 
 from handler.request import SentencePair
 from scripts.build_archive import PROJECT
-from scripts.classify_file import PAIRS, classify_file
 from scripts.client import Client, ServiceUnreachableError
-from scripts.pair_files import PairFile
-from scripts.server import Ports, TorchServe
+from scripts.files.classify_file import PAIRS, classify_file
+from scripts.files.pair_files import PairFile
+from scripts.running.server import Ports, TorchServe
 
 COLUMNS = ["번호", "전제", "가설"]
 LABELS = ["entailment", "contradiction", "neutral"]

@@ -22,8 +22,8 @@ import pytest
 import requests
 
 from scripts.gateway import Address, Gateway
+from scripts.running.server import Ports, TorchServe
 from scripts.serve import serve
-from scripts.server import Ports, TorchServe
 from tests.programs import need
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}

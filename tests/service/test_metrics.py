@@ -18,7 +18,7 @@ import yaml
 
 from handler.metrics import HEARTBEAT_SECONDS
 from scripts.build_archive import PROJECT
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 from tests.prometheus import Prometheus
 
 CONFIG = PROJECT / "config"

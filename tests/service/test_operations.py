@@ -21,10 +21,10 @@ import requests
 from handler.errors import ServiceError
 from scripts.build_archive import build_archive
 from scripts.convert_checkpoint import convert_checkpoint
-from scripts.management import Management, OperationError
-from scripts.operations import Gate, Operations
-from scripts.readiness import Readiness
-from scripts.server import Ports, TorchServe
+from scripts.operating.management import Management, OperationError
+from scripts.operating.operations import Gate, Operations
+from scripts.running.readiness import Readiness
+from scripts.running.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint
 from tests.service.loading import (
     LABEL_OF,

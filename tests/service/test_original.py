@@ -16,7 +16,7 @@ from handler.request import SentencePair
 from scripts.build_archive import build_archive
 from scripts.convert_checkpoint import choose_checkpoint, convert_checkpoint
 from scripts.gateway import Address, Gateway
-from scripts.server import Ports, TorchServe
+from scripts.running.server import Ports, TorchServe
 from tests.programs import need
 
 MENDED = {

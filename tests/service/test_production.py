@@ -14,8 +14,8 @@ import requests
 
 from scripts.build_archive import PROJECT
 from scripts.client import Client, ServiceRefusedError
-from scripts.management import Keys, Management
-from scripts.server import CONFIG, Ports, TorchServe
+from scripts.operating.management import Keys, Management
+from scripts.running.server import CONFIG, Ports, TorchServe
 from tests.service.loading import PAIR, write_biased_archive
 
 

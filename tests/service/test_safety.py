@@ -18,7 +18,7 @@ import requests
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import build_archive
-from scripts.server import CONFIG, Ports, TorchServe
+from scripts.running.server import CONFIG, Ports, TorchServe
 from tests.service.test_answers import GOOD
 
 MARKER = "숨길말"

@@ -16,9 +16,9 @@ import requests
 
 from handler.errors import ConfigurationError
 from scripts.build_archive import PROJECT
-from scripts.draining import drain
-from scripts.management import Management
-from scripts.server import Ports, TorchServe
+from scripts.operating.management import Management
+from scripts.running.draining import drain
+from scripts.running.server import Ports, TorchServe
 from tests.programs import need
 from tests.service.loading import LABEL_OF, Clients, write_biased_archive
 

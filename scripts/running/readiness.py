@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from scripts.management import Management, OperationError
-from scripts.waiting import check_ready
+from scripts.operating.management import Management, OperationError
+from scripts.operating.waiting import check_ready
 
 CHECK_SECONDS = 10.0
 """How long a check may take: its questions wait behind the requests in the queue."""

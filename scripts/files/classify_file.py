@@ -26,8 +26,8 @@ from handler.errors import (
 )
 from handler.request import SentencePair
 from scripts.client import Client, ServiceRefusedError
-from scripts.pair_files import PairFile, Row
-from scripts.resumable_output import ResumableOutput
+from scripts.files.pair_files import PairFile, Row
+from scripts.files.resumable_output import ResumableOutput
 
 PAIRS = 32
 """Pairs in one request at most."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from scripts.intake import close_intake
-from scripts.management import Management, OperationError
-from scripts.server import TorchServe
-from scripts.waiting import time_left, wait_until_quiet
+from scripts.operating.management import Management, OperationError
+from scripts.operating.waiting import time_left, wait_until_quiet
+from scripts.running.intake import close_intake
+from scripts.running.server import TorchServe
 
 DRAIN_SECONDS = 120
 """How long requests under way may take once the service is asked to stop: one batch may take as long as

@@ -1,7 +1,7 @@
 """Changing what a running service serves, without losing a request.
 
 TorchServe kills workers at once when a version is removed or scaled down, whatever they are doing, so a
-version first has to be quiet (`scripts/waiting.py`).
+version first has to be quiet (`scripts/operating/waiting.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from handler.request import SentencePair
 from scripts.client import Client
-from scripts.management import Management, OperationError, Version
-from scripts.server import ArchiveName
-from scripts.waiting import check_ready, time_left, wait_until_quiet, wait_until_ready
+from scripts.operating.management import Management, OperationError, Version
+from scripts.operating.waiting import check_ready, time_left, wait_until_quiet, wait_until_ready
+from scripts.running.server import ArchiveName
 
 SMOKE_PAIR = SentencePair("한 남자가 기타를 치고 있다.", "남자가 악기를 연주한다.")
 
@@ -244,7 +244,7 @@ class Operations:
     def _evaluate(self, gate: Gate, new: str, current: str) -> None:
         # Imports torch, for which a mere `list` should not have to wait.
         from scripts.evaluate import evaluate_url
-        from scripts.labelled_pairs import read_labelled_pairs
+        from scripts.files.labelled_pairs import read_labelled_pairs
 
         pairs = read_labelled_pairs(gate.file)
         model, token = self._management.model, self._management.keys().inference or None

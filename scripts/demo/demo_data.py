@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from handler.errors import ConfigurationError
-from scripts.demo_pairs import CONTRADICTION, ENTAILMENT, NEUTRAL, WORDS, Pair
+from scripts.demo.demo_pairs import CONTRADICTION, ENTAILMENT, NEUTRAL, WORDS, Pair
 
 LABELS = {"entailment": ENTAILMENT, "contradiction": CONTRADICTION, "neutral": NEUTRAL}
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

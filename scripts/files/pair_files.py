@@ -15,7 +15,7 @@ from typing import Any, Self
 from handler.errors import ConfigurationError, InvalidPair, RequestError
 from handler.request import FIELDS, SentencePair, parse_request
 from handler.settings import HandlerSettings
-from scripts.json_list import JsonList, refuse_constant
+from scripts.files.json_list import JsonList, refuse_constant
 
 KINDS = (".csv", ".tsv", ".jsonl", ".json")
 

@@ -1,7 +1,7 @@
 """TorchServe's management API, typed: what is registered, and the calls that change it.
 
-Each call is one HTTP request and does what TorchServe does, sharp edges included; `scripts/operations.py`
-puts them together so that nothing is lost.
+Each call is one HTTP request and does what TorchServe does, sharp edges included;
+`scripts/operating/operations.py` puts them together so that nothing is lost.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import BertConfig, BertForSequenceClassification
 
 from handler.encoding import EncodedPair
-from scripts.demo_data import LABELS
+from scripts.demo.demo_data import LABELS
 
 MAX_SEQ_LENGTH = 64
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from scripts.management import Management, OperationError, Version
+from scripts.operating.management import Management, OperationError, Version
 
 QUIET_SECONDS = 1.0
 """How long nothing must have come before a version counts as quiet: far longer than the frontend takes

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from handler.errors import ConfigurationError
-from scripts.server import ArchiveName, TorchServe
+from scripts.running.server import ArchiveName, TorchServe
 
 SNAPSHOTS = "logs/config"
 RECORD = "registered.json"

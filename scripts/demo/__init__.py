@@ -1,0 +1,1 @@
+"""What `train_demo.py` trains: data, made-up pairs, the model."""

@@ -1,0 +1,1 @@
+"""Reading pairs from files, and writing verdicts that survive a kill."""

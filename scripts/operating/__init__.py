@@ -1,0 +1,1 @@
+"""Operating a running TorchServe over its management API."""

@@ -1,0 +1,1 @@
+"""Running a TorchServe: start, readiness, draining, stop, and what a restart brings back."""
