@@ -135,7 +135,7 @@ def test_json_lines_keep_what_else_a_row_holds(url: str, tmp_path: Path) -> None
 
 
 def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(url: str, tmp_path: Path) -> None:
-    count = 1500
+    count = 3000
     source = write_csv(tmp_path / "pairs.csv", count)
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
     subprocess.run(command(source, whole, url), check=True, capture_output=True, timeout=300)
