@@ -211,7 +211,7 @@ def kill_workers_under_load(server: TorchServe, requests_in_all: int, every: flo
 
 def test_a_killed_worker_costs_its_batch_and_nothing_else(tiny_archive: Path, tmp_path: Path) -> None:
     with TorchServe(tmp_path / "ts", [tiny_archive], Ports.free()) as server:
-        counted = kill_workers_under_load(server, 600, every=1)
+        counted = kill_workers_under_load(server, 600, every=0.1)
     assert counted["kills"] >= 1
     assert counted["failed once"] <= 32 * counted["kills"]
 
