@@ -1,10 +1,10 @@
-"""Encoded pairs → probabilities: micro-batches of similar length, each fault kept to its pair."""
+"""Encoded pairs → probabilities: each different pair once, each fault kept to its pair."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,18 +14,12 @@ from numpy.typing import NDArray
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.errors import ConfigurationError, InferenceFailed
+from handler.layout import Layout, Packed, Padded, Pass
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-LENGTH_STEP = 4
-"""Tokens; passes have a multiple of it. A runtime prepares itself for each new shape, which takes longer
-than these few positions, and with steps and powers of two there are few shapes."""
-
-PASS_TOKENS = 32
-"""What a pass costs however small it is, in tokens, about; less padding is no reason for another pass."""
 
 WARM_UP_SECONDS = 3.0
 """When warm-up ends at the latest. Only large models get there, whose large passes take so long themselves
@@ -36,36 +30,23 @@ Probabilities = NDArray[np.float64]
 
 
 class Model(Protocol):
-    """A loaded model: one forward pass over a padded micro-batch."""
+    """A loaded model: one forward pass."""
 
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """Inputs have shape [pairs, tokens]; returns logits of shape [pairs, labels]."""
+    packed: bool
+    """Whether it reads what `handler.layout.Packed` lays out, or what `handler.layout.Padded` does."""
+
+    def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Inputs are named and shaped as the layout says; returns logits of shape [..., labels]."""
         ...
 
 
 class Engine:
     """Turns any number of encoded pairs into probabilities, whoever they share the batch with."""
 
-    def __init__(
-        self, model: Model, pad_token_id: int, max_batch_tokens: int, max_seq_length: int = 512
-    ) -> None:
-        """Bound what one forward pass holds.
-
-        Args:
-            model: what computes.
-            pad_token_id: what fills up shorter pairs.
-            max_batch_tokens: in a pass, padding included, unless one pair alone is longer.
-            max_seq_length: of a pair; the model may have no positions beyond.
-        """
+    def __init__(self, model: Model, layout: Layout) -> None:
+        """Take over what computes, and what lays out its inputs."""
         self._model = model
-        self._pad_token_id = pad_token_id
-        self._max_batch_tokens = max_batch_tokens
-        self._max_seq_length = max_seq_length
+        self._layout = layout
         self.tokens = 0
         """That went through the model so far, padding apart."""
         self.padding = 0
@@ -74,13 +55,12 @@ class Engine:
     def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Probabilities | InferenceFailed]:
         """The probabilities of each pair, in order, or why there are none.
 
-        Equal pairs are computed once. Where a micro-batch fails, its pairs are tried one by one, so that
-        only the pair at fault has no answer.
+        Equal pairs are computed once. Where a pass fails, its pairs are tried one by one, so that only the
+        pair at fault has no answer.
         """
-        unique = list(dict.fromkeys(pairs))
         results: dict[EncodedPair, Probabilities | InferenceFailed] = {}
-        for batch in self._micro_batches(unique):
-            results.update(zip(batch, self._run(batch), strict=True))
+        for each in self._layout.passes(list(dict.fromkeys(pairs))):
+            results.update(zip(each.pairs, self._run(each), strict=True))
         return [results[pair] for pair in pairs]
 
     def warm_up(self) -> None:
@@ -90,75 +70,25 @@ class Engine:
             ConfigurationError: the model gives no finite answer.
         """
         began = monotonic()
-        for size, length in self._shapes():
-            batch = [EncodedPair((self._pad_token_id,) * length, (0,) * length, False)] * size
-            if any(isinstance(result, InferenceFailed) for result in self._run(batch)):
+        for each in self._layout.examples():
+            if any(isinstance(result, InferenceFailed) for result in self._run(each)):
                 raise ConfigurationError("the model gives no finite answer to the first, simplest pair")
             if monotonic() - began > WARM_UP_SECONDS:
                 return
 
-    def _shapes(self) -> Iterator[tuple[int, int]]:
-        """Every shape that a pass can have, by number of pairs."""
-        lengths = sorted({self._padded(length) for length in range(1, self._max_seq_length + 1)})
-        size = 1
-        while size == 1 or size * lengths[0] <= self._max_batch_tokens:
-            for length in lengths:
-                if size == 1 or size * length <= self._max_batch_tokens:
-                    yield size, length
-            size *= 2
-
-    def _micro_batches(self, pairs: list[EncodedPair]) -> Iterator[list[EncodedPair]]:
-        """Cut pairs, longest first, into passes of 1, 2, 4, … pairs.
-
-        A pass grows while its padded size stays within the token budget, and while what growing adds in
-        padding is less than what another pass would cost.
-        """
-        ordered = sorted(pairs, key=lambda pair: len(pair.input_ids), reverse=True)
-        lengths = [self._padded(len(pair.input_ids)) for pair in ordered]
-        start = 0
-        while start < len(ordered):
-            longest, size = lengths[start], 1
-            while (
-                start + 2 * size <= len(ordered)
-                and 2 * size * longest <= self._max_batch_tokens
-                and size * longest - sum(lengths[start + size : start + 2 * size]) <= PASS_TOKENS
-            ):
-                size *= 2
-            yield ordered[start : start + size]
-            start += size
-
-    def _padded(self, length: int) -> int:
-        """The length of a pass whose longest pair has `length` tokens."""
-        return max(length, min(-(-length // LENGTH_STEP) * LENGTH_STEP, self._max_seq_length))
-
-    def _run(self, batch: list[EncodedPair]) -> list[Probabilities | InferenceFailed]:
+    def _run(self, each: Pass) -> list[Probabilities | InferenceFailed]:
+        self.tokens += each.tokens
+        self.padding += each.size - each.tokens
         try:
-            logits = self._model.logits(*self._pad(batch))
+            logits = self._model.logits(each.inputs)
         except Exception as error:
             # The message may quote the input, so only the kind of error is logged.
-            logger.error("forward pass over %d pairs failed: %s", len(batch), type(error).__name__)
-            if len(batch) == 1:
+            logger.error("forward pass over %d pairs failed: %s", len(each.pairs), type(error).__name__)
+            if len(each.pairs) == 1:
                 return [InferenceFailed("the model failed on this pair")]
-            return [result for pair in batch for result in self._run([pair])]
-        return [_softmax(row) for row in logits.astype(np.float64)]
-
-    def _pad(
-        self, batch: list[EncodedPair]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Input ids, attention mask and token types of shape [pairs, longest of the batch, rounded up]."""
-        shape = len(batch), self._padded(max(len(pair.input_ids) for pair in batch))
-        input_ids = np.full(shape, self._pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros(shape, dtype=np.int64)
-        token_type_ids = np.zeros(shape, dtype=np.int64)
-        for row, pair in enumerate(batch):
-            length = len(pair.input_ids)
-            input_ids[row, :length] = pair.input_ids
-            attention_mask[row, :length] = 1
-            token_type_ids[row, :length] = pair.token_type_ids
-        tokens = sum(len(pair.input_ids) for pair in batch)
-        self.tokens += tokens
-        self.padding += input_ids.size - tokens
-        return input_ids, attention_mask, token_type_ids
+            alone = [one for pair in each.pairs for one in self._layout.passes([pair])]
+            return [result for one in alone for result in self._run(one)]
+        return _softmax(logits.reshape(-1, logits.shape[-1])[each.places].astype(np.float64))
 
 
 def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int) -> Engine:
@@ -180,7 +110,13 @@ def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_
         from handler.openvino_model import OpenVinoModel
 
         model = OpenVinoModel(checkpoint.folder, checkpoint.precision, threads)
-    return Engine(model, checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)
+    return Engine(model, make_layout(checkpoint, model.packed, max_batch_tokens))
+
+
+def make_layout(checkpoint: Checkpoint, packed: bool, max_batch_tokens: int) -> Layout:
+    """How pairs are laid out for a checkpoint's model; see `Model.packed`."""
+    layout = Packed if packed else Padded
+    return layout(checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)
 
 
 def threads_per_worker(configured: int, workers: int) -> int:
@@ -189,9 +125,12 @@ def threads_per_worker(configured: int, workers: int) -> int:
     return configured or max(1, cores // max(1, workers))
 
 
-def _softmax(logits: NDArray[np.float64]) -> Probabilities | InferenceFailed:
-    if not np.isfinite(logits).all():
-        return InferenceFailed("the model's answer for this pair is not finite")
-    exponentials = np.exp(logits - logits.max())
-    result: Probabilities = exponentials / exponentials.sum()
-    return result
+def _softmax(logits: NDArray[np.float64]) -> list[Probabilities | InferenceFailed]:
+    with np.errstate(invalid="ignore"):  # infinities, which are refused below
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    finite = np.isfinite(logits.sum(axis=1))
+    return [
+        row if usable else InferenceFailed("the model's answer for this pair is not finite")
+        for row, usable in zip(probabilities, finite, strict=True)
+    ]

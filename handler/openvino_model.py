@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,11 @@ from handler.errors import ConfigurationError
 
 GRAPH = "model.xml"
 """OpenVINO's graph in an archive; its weights lie beside it in `model.bin`."""
+
+
+def reads_packed(graph: openvino.Model | openvino.CompiledModel) -> bool:
+    """Whether a graph reads packed rows; see `handler.layout.Packed`."""
+    return any(port.any_name == "segments" for port in graph.inputs)
 
 
 class OpenVinoModel:
@@ -39,19 +45,12 @@ class OpenVinoModel:
             reason = str(error).strip().split("\n")[-1]
             raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
         self._request = compiled.create_infer_request()
-        self._inputs = {port.any_name for port in compiled.inputs}
+        self._inputs = [port.any_name for port in compiled.inputs]
+        self.packed = reads_packed(compiled)
 
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
+    def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """One forward pass; see `handler.engine.Model.logits`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if "token_type_ids" in self._inputs:
-            inputs["token_type_ids"] = token_type_ids
-        self._request.infer(inputs, share_inputs=True)
+        self._request.infer({name: inputs[name] for name in self._inputs}, share_inputs=True)
         # The next pass writes to the same memory.
         output: NDArray[np.float32] = self._request.get_output_tensor(0).data.copy()
         return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def has_token_types(model: PreTrainedModel) -> bool:
 class TorchModel:
     """The weights as they were converted; see `handler.engine.Model`."""
 
+    packed = False
+
     def __init__(self, folder: Path, device: torch.device, threads: int, half: bool = False) -> None:
         """Load the weights; `half` asks for float16 on a GPU, which on the CPU would be slower and worse.
 
@@ -60,16 +63,12 @@ class TorchModel:
         self._has_token_types = has_token_types(self._model)
 
     @torch.inference_mode()
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
+    def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """One forward pass; see `handler.engine.Model.logits`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self._has_token_types:
-            inputs["token_type_ids"] = token_type_ids
-        tensors = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
+        tensors = {
+            name: torch.from_numpy(array).to(self._device)
+            for name, array in inputs.items()
+            if self._has_token_types or name != "token_type_ids"
+        }
         output: NDArray[np.float32] = self._model(**tensors).logits.float().cpu().numpy()
         return output

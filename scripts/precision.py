@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,15 +16,18 @@ import openvino
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers import BertForSequenceClassification
 from transformers.utils.logging import set_verbosity_error
 
 from handler.checkpoint import SECTION, Checkpoint, Precision
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Engine, load_engine, threads_per_worker
+from handler.engine import Engine, load_engine, make_layout, threads_per_worker
 from handler.errors import ConfigurationError
-from handler.openvino_model import GRAPH
+from handler.layout import Pass
+from handler.openvino_model import GRAPH, reads_packed
 from handler.torch_model import has_token_types, load_weights
 from scripts.files.labelled_pairs import LabelledPair, read_labelled_pairs
+from scripts.packed_bert import PackedBert
 
 CALIBRATION_PAIRS = 300
 """Pairs at most from which int8 learns its ranges; more make it slower and not better."""
@@ -37,6 +40,9 @@ FEWEST_PAIRS = 100
 
 BATCH = 32
 """Pairs in one call of an engine."""
+
+MAX_BATCH_TOKENS = 4096
+"""In one pass, while a model is made and measured."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,11 @@ def write_model(
         validation = read_labelled_pairs(calibration.validation) if calibration.validation else []
         learnt, held_out = split_pairs(read_labelled_pairs(calibration.pairs), validation)
         encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
-        graph = quantize(export_graph(checkpoint), encoder.encode([row.pair for row in learnt]))
+        graph = export_graph(checkpoint)
+        layout = make_layout(checkpoint, reads_packed(graph), MAX_BATCH_TOKENS)
+        # Each pair alone, with next to nothing that fills up the pass and would widen the ranges.
+        encoded = encoder.encode([row.pair for row in learnt])
+        graph = quantize(graph, (each for pair in encoded for each in layout.passes([pair])))
         save_graph(graph, folder)
         comparison = compare(checkpoint, replace(checkpoint, folder=folder, precision=precision), held_out)
         report(comparison.to_text())
@@ -147,18 +157,29 @@ def write_model(
 def export_graph(checkpoint: Checkpoint) -> openvino.Model:
     """Trace a converted checkpoint into a graph for any number of pairs of any length, in float32.
 
+    A BERT becomes a graph for packed rows; other encoders read padded batches.
+
     Raises:
         ConfigurationError: the weights can't be loaded.
     """
     _keep_statistics_at_home()
     model = load_weights(checkpoint.folder)
-    names = ["input_ids", "attention_mask"] + ["token_type_ids"] * has_token_types(model)
+    module = PackedBert(model).eval() if isinstance(model, BertForSequenceClassification) else model
+    packed = module is not model
+    (example,) = make_layout(checkpoint, packed, MAX_BATCH_TOKENS).passes(
+        [EncodedPair((1,) * 16, (0,) * 16, False)]
+    )
+    names = [name for name in example.inputs if name != "token_type_ids" or packed or has_token_types(model)]
     set_verbosity_error()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of each branch in transformers' code
-        return openvino.convert_model(
-            model, example_input={name: torch.ones(2, 16, dtype=torch.int64) for name in names}
+        graph: openvino.Model = openvino.convert_model(
+            module,
+            example_input={name: torch.from_numpy(example.inputs[name]) for name in names},
         )
+    for name, port in zip(names, graph.inputs, strict=True):
+        port.get_tensor().set_names({name})
+    return graph
 
 
 def save_graph(graph: openvino.Model, folder: Path) -> None:
@@ -170,8 +191,8 @@ def save_graph(graph: openvino.Model, folder: Path) -> None:
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
 
 
-def quantize(graph: openvino.Model, pairs: Sequence[EncodedPair]) -> openvino.Model:
-    """Post-training int8 of weights and activations, whose ranges are those that `pairs` show.
+def quantize(graph: openvino.Model, passes: Iterable[Pass]) -> openvino.Model:
+    """Post-training int8 of weights and activations, whose ranges are those that `passes` show.
 
     Raises:
         ConfigurationError: NNCF isn't installed.
@@ -183,23 +204,15 @@ def quantize(graph: openvino.Model, pairs: Sequence[EncodedPair]) -> openvino.Mo
             import nncf
     except ImportError:
         raise ConfigurationError("int8 needs NNCF: pip install -r requirements-build.txt") from None
-    names = {port.any_name for port in graph.inputs}
-
-    def as_inputs(pair: EncodedPair) -> dict[str, NDArray[np.int64]]:
-        fields = {
-            "input_ids": pair.input_ids,
-            "attention_mask": (1,) * len(pair.input_ids),
-            "token_type_ids": pair.token_type_ids,
-        }
-        return {name: np.array([value], np.int64) for name, value in fields.items() if name in names}
-
+    names = [port.any_name for port in graph.inputs]
+    inputs = [{name: each.inputs[name] for name in names} for each in passes]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantized: openvino.Model = nncf.quantize(
             graph,
-            nncf.Dataset(list(pairs), as_inputs),
+            nncf.Dataset(inputs),
             model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(pairs),
+            subset_size=len(inputs),
         )
     return quantized
 
@@ -241,7 +254,9 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
     encoder = PairEncoder.from_folder(reference.folder, reference.max_seq_length)
     encoded = encoder.encode([row.pair for row in rows])
     verdicts = [
-        _verdicts(load_engine(each, torch.device("cpu"), threads_per_worker(0, 1), 4096), encoded, name)
+        _verdicts(
+            load_engine(each, torch.device("cpu"), threads_per_worker(0, 1), MAX_BATCH_TOKENS), encoded, name
+        )
         for name, each in (("fp32", reference), (candidate.precision or "fp32", candidate))
     ]
     truth = np.array([_index(reference.labels, row.label) for row in rows])

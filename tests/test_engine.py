@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import PASS_TOKENS, Engine, load_engine, threads_per_worker
+from handler.engine import Engine, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed
+from handler.layout import Padded
 from handler.request import SentencePair
 from handler.torch_model import TorchModel
 
@@ -26,12 +27,10 @@ class CountingModel:
     def __init__(self) -> None:
         self.batches: list[tuple[int, ...]] = []
 
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],  # noqa: ARG002
-    ) -> NDArray[np.float32]:
+    packed = False
+
+    def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         self.batches.append(input_ids.shape)
         if (input_ids == POISON).any():
             raise RuntimeError("a pair that makes the model fail")
@@ -41,81 +40,41 @@ class CountingModel:
         return logits
 
 
+def counting_engine(model: CountingModel) -> Engine:
+    return Engine(model, Padded(0, 4096, 64))
+
+
 def pair(*ids: int) -> EncodedPair:
     return EncodedPair(ids, (0,) * len(ids), False)
 
 
 def test_one_failing_pair_fails_alone() -> None:
-    results = Engine(CountingModel(), 0, 4096).probabilities([pair(1), pair(POISON), pair(2, 3)])
+    results = counting_engine(CountingModel()).probabilities([pair(1), pair(POISON), pair(2, 3)])
     assert isinstance(results[1], InferenceFailed)
     assert [type(result) for result in results] == [np.ndarray, InferenceFailed, np.ndarray]
 
 
 def test_an_answer_that_is_not_finite_is_an_error() -> None:
-    good, bad = Engine(CountingModel(), 0, 4096).probabilities([pair(1), pair(6, 7 - 1, 1)])
+    good, bad = counting_engine(CountingModel()).probabilities([pair(1), pair(6, 7 - 1, 1)])
     assert isinstance(bad, InferenceFailed)
     assert isinstance(good, np.ndarray)
 
 
-def test_batches_hold_similar_lengths_within_the_token_budget() -> None:
-    model = CountingModel()
-    pairs = [pair(*range(20, 20 + length)) for length in (2, 40, 3, 38, 2, 4, 39)]
-    pairs[0] = pair(90, 91)
-    results = Engine(model, 0, max_batch_tokens=120).probabilities(pairs)
-    assert model.batches == [(2, 40), (1, 40), (4, 4)]
-    for each, result in zip(pairs, results, strict=True):
-        alone = Engine(CountingModel(), 0, 4096).probabilities([each])[0]
-        assert np.array_equal(np.asarray(result), np.asarray(alone))
-
-
-def test_one_long_pair_does_not_pad_the_others() -> None:
-    model = CountingModel()
-    Engine(model, 0, 4096).probabilities([pair(*range(20, 80)), *(pair(20 + n, 21) for n in range(8))])
-    assert model.batches == [(1, 60), (8, 4)]
-
-
-def test_a_little_padding_is_cheaper_than_another_pass() -> None:
-    model = CountingModel()
-    Engine(model, 0, 4096).probabilities([pair(*range(20, 20 + PASS_TOKENS + 4)), pair(20, 21, 22, 23)])
-    Engine(model, 0, 4096).probabilities([pair(*range(20, 20 + PASS_TOKENS + 8)), pair(20, 21, 22, 23)])
-    assert model.batches == [(2, PASS_TOKENS + 4), (1, PASS_TOKENS + 8), (1, 4)]
-
-
-def test_no_pass_is_longer_than_the_model_reads() -> None:
-    model = CountingModel()
-    engine = Engine(model, 0, 4096, max_seq_length=62)
-    engine.probabilities([pair(*range(20, 82))])
-    engine.warm_up()
-    assert max(tokens for _, tokens in model.batches) == 62
-
-
-def test_warm_up_runs_every_shape_that_a_batch_can_have() -> None:
-    model = CountingModel()
-    engine = Engine(model, 0, max_batch_tokens=64, max_seq_length=16)
-    engine.warm_up()
-    warm = set(model.batches)
-    random = Random(0)
-    for _ in range(200):
-        count = random.randint(1, 20)
-        engine.probabilities([pair(n + 20, *[9] * random.randint(0, 15)) for n in range(count)])
-    assert set(model.batches) == warm
-
-
 def test_equal_pairs_are_computed_once() -> None:
     model = CountingModel()
-    results = Engine(model, 0, 4096).probabilities([pair(1, 2), pair(3), pair(1, 2)])
+    results = counting_engine(model).probabilities([pair(1, 2), pair(3), pair(1, 2)])
     assert model.batches == [(2, 4)]
     assert np.array_equal(np.asarray(results[0]), np.asarray(results[2]))
 
 
 def test_a_pair_longer_than_the_budget_is_still_answered() -> None:
-    (result,) = Engine(CountingModel(), 0, max_batch_tokens=1).probabilities([pair(1, 1)])
+    (result,) = Engine(CountingModel(), Padded(0, 1, 64)).probabilities([pair(1, 1)])
     assert isinstance(result, np.ndarray)
 
 
 def test_no_pairs_no_pass() -> None:
     model = CountingModel()
-    assert Engine(model, 0, 4096).probabilities([]) == []
+    assert counting_engine(model).probabilities([]) == []
     assert model.batches == []
 
 
@@ -134,11 +93,11 @@ def test_the_real_model_answers_alike_in_any_company(tiny_checkpoint: Path) -> N
 
 def test_warm_up_refuses_a_model_that_answers_nothing_finite() -> None:
     class Broken(CountingModel):
-        def logits(self, *inputs: NDArray[np.int64]) -> NDArray[np.float32]:
-            return np.full((len(inputs[0]), 3), np.nan, dtype=np.float32)
+        def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+            return np.full((len(inputs["input_ids"]), 3), np.nan, dtype=np.float32)
 
     with pytest.raises(ConfigurationError, match="no finite answer"):
-        Engine(Broken(), 0, 4096).warm_up()
+        counting_engine(Broken()).warm_up()
 
 
 def test_missing_weights_stop_the_start(tiny_checkpoint: Path, tmp_path: Path) -> None:
