@@ -66,7 +66,7 @@ def test_no_padded_pass_is_longer_than_the_model_reads() -> None:
 def test_padded_examples_have_every_shape_that_a_batch_can_have() -> None:
     layout = Padded(0, 64, 16)
     warm = {each.inputs["input_ids"].shape for each in layout.examples()}
-    assert {shape for batch in random_batches(16, 1) for shape in shapes(layout, batch)} == warm
+    assert {shape for batch in random_batches(16, 1) for shape in shapes(layout, batch)} <= warm
 
 
 def test_packed_rows_tell_each_pair_where_it_is() -> None:
