@@ -45,6 +45,8 @@ PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
 PATHS = {"tutorial": "/api", "litserve": "/predict", "mosec": "/inference"}
 START_SECONDS = 120
 TUTORIAL = "tutorial (Flask)"
+BARE = "bare engine, "
+SERVICE = "this service, "
 LARGEST_BATCH = 32
 """Of the bare engine, which gets as many pairs at a time as there are clients, up to this."""
 
@@ -105,6 +107,19 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
             ratios = (by_key[name, count].pairs_per_second / best for count in clients)
             lines.append(f"| {name} | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
         lines.append("")
+    bare = {name.removeprefix(BARE): name for name in names if name.startswith(BARE)}
+    served = [name for name in names if name.startswith(SERVICE)]
+    if bare and served:
+        lines += ["Percent of the pairs a second of its bare engine:", ""]
+        lines += [f"| | {heads} |", "|---|" + "--:|" * len(clients)]
+        for name in served:
+            engine = bare[name.removeprefix(SERVICE).split(";")[0]]
+            shares = (
+                100 * by_key[name, count].pairs_per_second / by_key[engine, count].pairs_per_second
+                for count in clients
+            )
+            lines.append(f"| {name} | {' | '.join(f'{share:.0f}' for share in shares)} |")
+        lines.append("")
     lines += ["| | clients | pairs/s | p50 ms | p95 ms | p99 ms | cores | memory MB |"]
     lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
     for count in clients:
@@ -120,6 +135,7 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
         f"{about['model']}, {about['pairs']} pairs of {about['tokens']:.0f} tokens on average; {how}.",
     ]
     lines += [f"{about['machine']}, {about['cores']} cores, {about['date']}."]
+    lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about["ready"].items()]
     return "\n".join(lines)
 
 
@@ -260,7 +276,13 @@ def main() -> int:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 64], help="(1 8 32 64)")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement (5)")
     parser.add_argument("--rounds", type=int, default=3, help="(3)")
-    parser.add_argument("--workers", type=int, help="of the service; default: what the archive says")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[None],
+        help="of the service; several are compared (default: what the archive says)",
+    )
     parser.add_argument("--without", nargs="+", default=[], choices=[*PACKAGES], help="what to leave out")
     parser.add_argument(
         "--quick", action="store_true", help="1 and 4 clients, one round of 1 s: does it run?"
@@ -292,18 +314,23 @@ def main() -> int:
                 *stack.enter_context(_peer("tutorial", arguments.checkpoint, scratch / "tutorial.log")),
             )
         tokens = 0.0
+        ready: dict[str, float] = {}
         for index, archive in enumerate(arguments.archive):
             folder = scratch / f"model{index}"
             with zipfile.ZipFile(archive) as content:
                 content.extractall(folder)
             checkpoint = Checkpoint.read(folder)
             precision = checkpoint.precision
-            bare = _engine(folder, pairs, f"bare engine, {precision}")
-            contestants.append(bare)
+            contestants.append(_engine(folder, pairs, f"{BARE}{precision}"))
             encoded = PairEncoder.from_folder(folder, checkpoint.max_seq_length).encode(pairs)
             tokens = float(np.mean([len(pair.input_ids) for pair in encoded]))
-            served = stack.enter_context(_served(archive, scratch / f"ts{index}", arguments.workers))
-            add(f"this service, {precision}", *served)
+            for workers in arguments.workers:
+                name = f"{SERVICE}{precision}" + (f"; {workers} workers" if workers else "")
+                home = scratch / f"ts{index}-{workers or 0}"
+                began = time.monotonic()
+                served = stack.enter_context(_served(archive, home, workers))
+                ready[name] = time.monotonic() - began
+                add(name, *served)
             if archive is arguments.archive[-1]:
                 for name in ("litserve", "mosec"):
                     if name not in skipped:
@@ -316,6 +343,7 @@ def main() -> int:
             "machine": _processor(),
             "cores": os.cpu_count(),
             "date": datetime.now(UTC).date().isoformat(),
+            "ready": ready,
         }
         found = benchmark(contestants, arguments.clients, arguments.seconds, arguments.rounds)
     print(to_markdown(found, arguments.seconds, arguments.rounds, about))

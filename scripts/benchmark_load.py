@@ -20,7 +20,7 @@ WARM_UP_SHARE = 0.2
 """Of the time of a measurement, at its beginning, that isn't counted."""
 
 ANSWER_SECONDS = 60
-"""How long the last answers may take."""
+"""How long the last answers may take, and how much longer a measurement goes on to have any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ class _Client(asyncio.Protocol):
 def measure_load(
     url: str, pairs: Sequence[SentencePair], clients: int, seconds: float, server: int
 ) -> Measured:
-    """Ask `url` with `clients` connections for `seconds`; `server` is the process above all of its own.
+    """Ask `url` with `clients` connections; `server` is the process above all of its own.
+
+    It takes `seconds`, or longer where not every client has an answer by then.
 
     Raises:
         OSError: the server can't be reached or closes a connection.
@@ -137,6 +139,11 @@ async def _measure(
     await asyncio.sleep(seconds * WARM_UP_SHARE)
     began, cpu = time.perf_counter(), _cpu_seconds(server)
     await asyncio.sleep(seconds * (1 - WARM_UP_SHARE))
+    # Where an answer takes longer than the measurement, it goes on until there is one for each client.
+    while sum(came >= began for client in running for came, _ in client.answers) < clients:
+        if time.perf_counter() - began > seconds + ANSWER_SECONDS:
+            break
+        await asyncio.sleep(0.1)
     ended, used = time.perf_counter(), _cpu_seconds(server) - cpu
     memory = sum(process.memory_info().rss for process in _family(server)) / 1e6
     for client in running:

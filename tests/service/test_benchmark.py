@@ -69,6 +69,7 @@ def test_ratios_come_first_and_compare_with_the_tutorial_at_its_best() -> None:
     rows = [Row(TUTORIAL, measured(5, 1)), Row(TUTORIAL, measured(10, 8))]
     rows += [Row("service", measured(100, 1)), Row("service", measured(250, 8))]
     about = {"model": "m", "pairs": 5, "tokens": 30.5, "machine": "M", "cores": 2, "date": "2026-01-01"}
+    about["ready"] = {"service": 3.21}
     text = to_markdown(rows, 5, 3, about)
     assert text.startswith("Times the pairs a second of the tutorial's way at its best (10.0):")
     assert "| service | 10.0 | 25.0 |" in text
