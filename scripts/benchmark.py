@@ -325,7 +325,9 @@ def main() -> int:
             encoded = PairEncoder.from_folder(folder, checkpoint.max_seq_length).encode(pairs)
             tokens = float(np.mean([len(pair.input_ids) for pair in encoded]))
             for workers in arguments.workers:
-                name = f"{SERVICE}{precision}" + (f"; {workers} workers" if workers else "")
+                name = f"{SERVICE}{precision}" + (
+                    f"; {workers} worker{'s' * (workers > 1)}" if workers else ""
+                )
                 home = scratch / f"ts{index}-{workers or 0}"
                 began = time.monotonic()
                 served = stack.enter_context(_served(archive, home, workers))

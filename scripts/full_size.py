@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ INITIALIZER_RANGE = 0.05
 """More than BERT's 0.02, with which a model that never learnt gives every pair the same answer."""
 
 
-def make_full_size(texts: Iterable[str], output: Path, seed: int = 0) -> Path:
+def make_full_size(texts: Iterable[str], output: Path, shape: Mapping[str, int] = SHAPE) -> Path:
     """Write the checkpoint; its vocabulary is learnt from `texts`, so that they have as few tokens as usual.
 
     Raises:
@@ -45,11 +45,13 @@ def make_full_size(texts: Iterable[str], output: Path, seed: int = 0) -> Path:
     tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = WordPieceTrainer(
-        vocab_size=SHAPE["vocab_size"], special_tokens=special, show_progress=sys.stderr.isatty()
+        vocab_size=shape["vocab_size"], special_tokens=special, show_progress=sys.stderr.isatty()
     )
     tokenizer.train_from_iterator(texts, trainer)
-    torch.manual_seed(seed)
-    config = BertConfig.from_dict(SHAPE | {"initializer_range": INITIALIZER_RANGE, "num_labels": len(LABELS)})
+    torch.manual_seed(0)
+    config = BertConfig.from_dict(
+        {**shape, "initializer_range": INITIALIZER_RANGE, "num_labels": len(LABELS)}
+    )
     BertForSequenceClassification(config).save_pretrained(output)
     tokenizer.save(str(output / "tokenizer.json"))
     (output / "tokenizer_config.json").write_bytes((DEMO / "tokenizer_config.json").read_bytes())
