@@ -55,8 +55,8 @@ class Engine:
     def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Probabilities | InferenceFailed]:
         """The probabilities of each pair, in order, or why there are none.
 
-        Equal pairs are computed once. Where a pass fails, its pairs are tried one by one, so that only the
-        pair at fault has no answer.
+        Equal pairs are computed once. Where a pass fails, or gives an answer that isn't finite, its pairs are
+        tried one by one, so that only the pair at fault has no answer.
         """
         results: dict[EncodedPair, Probabilities | InferenceFailed] = {}
         for each in self._layout.passes(list(dict.fromkeys(pairs))):
@@ -84,11 +84,16 @@ class Engine:
         except Exception as error:
             # The message may quote the input, so only the kind of error is logged.
             logger.error("forward pass over %d pairs failed: %s", len(each.pairs), type(error).__name__)
-            if len(each.pairs) == 1:
-                return [InferenceFailed("the model failed on this pair")]
+            results: list[Probabilities | InferenceFailed] = [
+                InferenceFailed("the model failed on this pair") for _ in each.pairs
+            ]
+        else:
+            results = _softmax(logits.reshape(-1, logits.shape[-1])[each.places].astype(np.float64))
+        if len(each.pairs) > 1 and any(isinstance(result, InferenceFailed) for result in results):
+            # The fault may be another's: what isn't finite spreads over a packed row.
             alone = [one for pair in each.pairs for one in self._layout.passes([pair])]
             return [result for one in alone for result in self._run(one)]
-        return _softmax(logits.reshape(-1, logits.shape[-1])[each.places].astype(np.float64))
+        return results
 
 
 def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int) -> Engine:

@@ -14,7 +14,7 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Engine, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed
-from handler.layout import Padded
+from handler.layout import Packed, Padded
 from handler.request import SentencePair
 from handler.torch_model import TorchModel
 
@@ -58,6 +58,21 @@ def test_an_answer_that_is_not_finite_is_an_error() -> None:
     good, bad = counting_engine(CountingModel()).probabilities([pair(1), pair(6, 7 - 1, 1)])
     assert isinstance(bad, InferenceFailed)
     assert isinstance(good, np.ndarray)
+
+
+def test_what_is_not_finite_in_a_row_fails_alone() -> None:
+    class PackedModel(CountingModel):
+        packed = True
+
+        def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+            self.batches.append(inputs["input_ids"].shape)
+            rows = np.where(inputs["input_ids"] == POISON, np.nan, inputs["input_ids"]).sum(axis=1)
+            return np.tile(rows[:, None, None], (*inputs["firsts"].shape, 3)).astype(np.float32)
+
+    model = PackedModel()
+    results = Engine(model, Packed(0, 4096, 64)).probabilities([pair(1, 2), pair(1, POISON), pair(3)])
+    assert [type(result) for result in results] == [np.ndarray, InferenceFailed, np.ndarray]
+    assert len(model.batches) == 4
 
 
 def test_equal_pairs_are_computed_once() -> None:
