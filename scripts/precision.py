@@ -157,19 +157,22 @@ def write_model(
 def export_graph(checkpoint: Checkpoint) -> openvino.Model:
     """Trace a converted checkpoint into a graph for any number of pairs of any length, in float32.
 
-    A BERT becomes a graph for packed rows; other encoders read padded batches.
+    A BERT that tells premise and hypothesis apart becomes a graph for packed rows; other encoders read
+    padded batches.
 
     Raises:
         ConfigurationError: the weights can't be loaded.
     """
     _keep_statistics_at_home()
     model = load_weights(checkpoint.folder)
-    module = PackedBert(model).eval() if isinstance(model, BertForSequenceClassification) else model
+    module: torch.nn.Module = model
+    if isinstance(model, BertForSequenceClassification) and has_token_types(model):
+        module = PackedBert(model).eval()
     packed = module is not model
     (example,) = make_layout(checkpoint, packed, MAX_BATCH_TOKENS).passes(
         [EncodedPair((1,) * 16, (0,) * 16, False)]
     )
-    names = [name for name in example.inputs if name != "token_type_ids" or packed or has_token_types(model)]
+    names = [name for name in example.inputs if name != "token_type_ids" or has_token_types(model)]
     set_verbosity_error()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of each branch in transformers' code

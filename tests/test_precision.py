@@ -6,11 +6,21 @@ import json
 import shutil
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
@@ -25,7 +35,7 @@ from scripts.precision import (
     split_pairs,
     write_model,
 )
-from tests.making import SYLLABLES
+from tests.making import SYLLABLES, VOCABULARY
 
 CPU = torch.device("cpu")
 LOOSE = Gate(max_accuracy_drop=15, min_agreement=85)
@@ -83,6 +93,44 @@ def test_an_exported_graph_answers_as_the_checkpoint_does(
     pairs = some_pairs(60)
     difference = np.abs(answers(written, pairs) - answers(checkpoint, pairs)).max()
     assert 0 < difference < tolerance
+
+
+@pytest.mark.parametrize("kind", ["bert of one type", "electra", "roberta"])
+def test_what_is_no_usual_bert_is_exported_for_padded_batches(
+    tiny_checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    shape: dict[str, Any] = {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 80,
+        "pad_token_id": 0,
+        "initializer_range": 0.3,
+        "num_labels": 3,
+    }
+    torch.manual_seed(0)
+    model: PreTrainedModel
+    if kind == "roberta":
+        model = RobertaForSequenceClassification(RobertaConfig(**shape, type_vocab_size=1))
+    elif kind == "electra":
+        model = ElectraForSequenceClassification(ElectraConfig(**shape, embedding_size=16))
+    else:
+        model = BertForSequenceClassification(BertConfig(**shape, type_vocab_size=1))
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    own = json.loads((tiny_checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {key: own[key] for key in ("id2label", "label2id", "sentence_pair")}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(tiny_checkpoint / "tokenizer.json", folder)
+    checkpoint, written = Checkpoint.read(folder), tmp_path / "written"
+    written.mkdir()
+    write_model(checkpoint, "fp32", written)
+    pairs = some_pairs(60)
+    difference = np.abs(answers(Checkpoint.read(written), pairs) - answers(checkpoint, pairs)).max()
+    assert 0 < difference < 1e-5
 
 
 def test_half_precision_keeps_the_weights_for_pytorch(tiny_checkpoint: Path, tmp_path: Path) -> None:
