@@ -77,8 +77,9 @@ class Engine:
                 return
 
     def _run(self, each: Pass) -> list[Probabilities | InferenceFailed]:
-        self.tokens += each.tokens
-        self.padding += each.size - each.tokens
+        tokens = each.tokens
+        self.tokens += tokens
+        self.padding += each.size - tokens
         try:
             logits = self._model.logits(each.inputs)
         except Exception as error:
@@ -134,7 +135,7 @@ def _softmax(logits: NDArray[np.float64]) -> list[Probabilities | InferenceFaile
     with np.errstate(invalid="ignore"):  # infinities, which are refused below
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    finite = np.isfinite(logits.sum(axis=1))
+    finite = np.logical_and.reduce(np.isfinite(logits), axis=1)
     return [
         row if usable else InferenceFailed("the model's answer for this pair is not finite")
         for row, usable in zip(probabilities, finite, strict=True)

@@ -205,7 +205,7 @@ class Packed:
                 here = slice(start, start + len(pair.input_ids))
                 input_ids[index, here] = pair.input_ids
                 token_type_ids[index, here] = pair.token_type_ids
-                position_ids[index, here] = _POSITIONS[: len(pair.input_ids)]
+                position_ids[index, here] = np.arange(len(pair.input_ids))
                 segments[index, here] = number
                 firsts[index, number] = start
                 places.append(index * width + number)
@@ -218,9 +218,6 @@ class Packed:
             "firsts": firsts,
         }
         return Pass([pair for row in rows for pair in row], inputs, np.array(places))
-
-
-_POSITIONS = np.arange(8192)
 
 
 def _example(length: int) -> EncodedPair:
