@@ -1,20 +1,16 @@
 """What is counted for Prometheus; declared in `config/metrics.yaml`, explained in `docs/metrics.md`.
 
-Each measurement becomes a line on the worker's stdout, so a batch is summed up before it is sent.
+Each measurement becomes a line on the worker's stdout, so batches are summed up before they are sent.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from handler.record import BatchRecord
-
-HEARTBEAT_SECONDS = 5
-"""How often a worker says that it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +54,22 @@ Measurement = tuple[Metric, tuple[str, ...], float]
 """A metric, the values of its own labels, and what to count or observe."""
 
 
-def measure(batch: BatchRecord) -> Iterator[Measurement]:
-    """What a batch adds to the metrics; zeros are left out."""
-    if not batch.requests:
-        return
-    requests: Counter[tuple[str, str]] = Counter()
-    pairs: Counter[tuple[str, str]] = Counter()
-    predictions: Counter[str] = Counter()
-    for request in batch.requests:
-        requests[request.outcome, request.error] += 1
-        pairs[request.outcome, request.error] += request.pairs
-        predictions.update(request.labels)
-    yield from ((REQUESTS, key, count) for key, count in requests.items())
-    yield from ((PAIRS, key, count) for key, count in pairs.items() if count)
-    yield from ((PREDICTIONS, (label,), count) for label, count in predictions.items())
-    totals = {
-        TOKENS: batch.tokens,
-        PADDING: batch.padding,
-        TRUNCATED: sum(request.truncated for request in batch.requests),
-    }
-    yield from ((metric, (), count) for metric, count in totals.items() if count)
-    yield BATCH, (), len(batch.requests)
-    yield TOKENIZE, (), batch.tokenize_seconds
-    if batch.tokens:
-        yield INFER, (), batch.infer_seconds
-    yield HANDLER, (), batch.handler_seconds
-
-
-def start_heartbeat(send: Callable[[Measurement], None], seconds: float = HEARTBEAT_SECONDS) -> None:
-    """Count a heartbeat now and every so often, for as long as the process lives.
-
-    TorchServe has no metric that says whether a worker is ready; the rate of these does, also while nobody
-    asks anything.
-    """
-
-    def beat() -> None:
-        pause = threading.Event()
-        while True:
-            send((HEARTBEATS, (), 1))
-            pause.wait(seconds)
-
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
+    """What batches add to the metrics: counts summed over all, zeros left out, and each batch's times."""
+    counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
+    for batch in batches:
+        for request in batch.requests:
+            counts[REQUESTS, (request.outcome, request.error)] += 1
+            counts[PAIRS, (request.outcome, request.error)] += request.pairs
+            counts[TRUNCATED, ()] += request.truncated
+            counts.update((PREDICTIONS, (label,)) for label in request.labels)
+        counts[TOKENS, ()] += batch.tokens
+        counts[PADDING, ()] += batch.padding
+    yield from ((metric, labels, count) for (metric, labels), count in counts.items() if count)
+    for batch in batches:
+        if batch.requests:
+            yield BATCH, (), len(batch.requests)
+            yield TOKENIZE, (), batch.tokenize_seconds
+            if batch.tokens:
+                yield INFER, (), batch.infer_seconds
+            yield HANDLER, (), batch.handler_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 ANSWERED, PAGE, ERROR = "answered", "page", "error"
 """How a request can end."""
@@ -35,6 +36,8 @@ class BatchRecord:
     """The requests that were answered together, and what it took."""
 
     requests: tuple[RequestRecord, ...]
+    answered: datetime
+    """When, in UTC."""
     tokenize_seconds: float
     """Reading and encoding."""
     infer_seconds: float

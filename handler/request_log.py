@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 from handler.record import BatchRecord
 
@@ -19,20 +19,18 @@ MARK = "REQUEST "
 """What log4j knows a line by; it isn't written."""
 
 
-def log_requests(batch: BatchRecord, version: str, now: datetime | None = None) -> None:
-    """Log the requests of a batch.
+def log_requests(batches: Sequence[BatchRecord], version: str) -> None:
+    """Log the requests of batches; all those of a batch took its time.
 
     Args:
-        batch: what was answered together; all its requests took the batch's time.
+        batches: what was answered together.
         version: of the model.
-        now: for tests.
     """
-    time = (now or datetime.now(UTC)).isoformat(timespec="milliseconds")
     lines = [
         MARK
         + json.dumps(
             {
-                "time": time,
+                "time": batch.answered.isoformat(timespec="milliseconds"),
                 "request_id": request.id,
                 "version": version,
                 "status": request.status,
@@ -45,6 +43,7 @@ def log_requests(batch: BatchRecord, version: str, now: datetime | None = None) 
                 "batch": len(batch.requests),
             }
         )
+        for batch in batches
         for request in batch.requests
     ]
     if lines:

@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -30,9 +31,10 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Probabilities, load_engine, threads_per_worker
 from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
-from handler.metrics import Measurement, measure, start_heartbeat
+from handler.metrics import HEARTBEATS, Measurement, measure
 from handler.page import load_page
 from handler.record import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
+from handler.recorder import JoinedLines, Recorder
 from handler.request import Request, parse_request
 from handler.request_log import log_requests
 from handler.settings import HandlerSettings
@@ -84,7 +86,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         self.requests = 0  # that this worker has taken, described ones apart
         self.initialized = True
         self.context = context
-        start_heartbeat(self._send)
+        self.metric_lines = JoinedLines(sys.stdout)
+        metrics_log = logging.getLogger("ts.metrics")
+        metrics_log.handlers, metrics_log.propagate = [self.metric_lines], False
+        self.recorder = Recorder(self._record, self._beat)
         logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
@@ -100,7 +105,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             return self.postprocess(answered)
         finally:
             try:
-                self._record(prepared, answered, times, counted)
+                self.recorder.put(self._batch_record(prepared, answered, times, counted))
             except Exception as error:  # what can't be counted is answered all the same
                 _internal_error(error)
 
@@ -185,31 +190,28 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         except Exception as error:
             return _internal_error(error)
 
-    def _record(
+    def _batch_record(
         self,
         prepared: list[Prepared | Reply | RequestError],
         answered: list[Reply | RequestError],
         times: list[float],
         counted: tuple[int, int],
-    ) -> None:
-        """Count and log the batch; `times` and `counted` are the clock's and the engine's readings before."""
+    ) -> BatchRecord:
+        """What to remember; `times` and `counted` are the clock's and the engine's readings before."""
         requests = [
             self._request_record(index, before, after)
             for index, (before, after) in enumerate(zip(prepared, answered, strict=True))
             if before is self.page or not isinstance(before, Reply)  # what describes the model isn't counted
         ]
-        batch = BatchRecord(
+        return BatchRecord(
             tuple(requests),
+            datetime.now(UTC),
             tokenize_seconds=times[1] - times[0],
             infer_seconds=times[2] - times[1],
             handler_seconds=perf_counter() - times[0],
             tokens=self.engine.tokens - counted[0],
             padding=self.engine.padding - counted[1],
         )
-        for measurement in measure(batch):
-            self._send(measurement)
-        if self.settings.request_log:
-            log_requests(batch, self.identity.version)
 
     def _request_record(
         self, index: int, before: Prepared | Reply | RequestError, after: Reply | RequestError
@@ -225,6 +227,18 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         if isinstance(after, RequestError):
             return replace(record, outcome=ERROR, status=after.status, error=after.type)
         return replace(record, labels=after.labels)
+
+    def _record(self, batches: Sequence[BatchRecord]) -> None:
+        """Count and log batches; in the recorder's thread."""
+        for measurement in measure(batches):
+            self._send(measurement)
+        self.metric_lines.flush()
+        if self.settings.request_log:
+            log_requests(batches, self.identity.version)
+
+    def _beat(self) -> None:
+        self._send((HEARTBEATS, (), 1))
+        self.metric_lines.flush()
 
     def _send(self, measurement: Measurement) -> None:
         """Hand a measurement to TorchServe, which knows the metric from its `metrics_config` or drops it."""

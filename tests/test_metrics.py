@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from handler.metrics import HEARTBEATS, METRICS, Measurement, measure, start_heartbeat
+from handler.metrics import METRICS, measure
 from handler.record import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
 from scripts.build_archive import PROJECT
 
@@ -15,11 +15,11 @@ DECLARED: dict[str, Any] = yaml.safe_load((PROJECT / "config" / "metrics.yaml").
 
 
 def batch(*requests: RequestRecord, tokens: int = 0, padding: int = 0) -> BatchRecord:
-    return BatchRecord(requests, 0.25, 0.5, 1.0, tokens, padding)
+    return BatchRecord(requests, datetime.now(UTC), 0.25, 0.5, 1.0, tokens, padding)
 
 
-def measured(record: BatchRecord) -> dict[tuple[str, tuple[str, ...]], float]:
-    sent = list(measure(record))
+def measured(*batches: BatchRecord) -> dict[tuple[str, tuple[str, ...]], float]:
+    sent = list(measure(batches))
     named = {(metric.name, labels): value for metric, labels, value in sent}
     assert len(named) == len(sent), "one line each"
     return named
@@ -54,6 +54,25 @@ def test_requests_of_a_batch_are_summed_up() -> None:
     }
 
 
+def test_counts_are_summed_over_batches_and_times_are_not() -> None:
+    one = batch(RequestRecord("a", ANSWERED, pairs=1, tokens=9, labels=("x",)), tokens=9, padding=3)
+    sent = [(metric.name, labels, value) for metric, labels, value in measure([one, one])]
+    assert sent == [
+        ("nli_requests_total", (ANSWERED, "none"), 2),
+        ("nli_pairs_total", (ANSWERED, "none"), 2),
+        ("nli_predictions_total", ("x",), 2),
+        ("nli_tokens_total", (), 18),
+        ("nli_padding_tokens_total", (), 6),
+        *[
+            ("nli_batch_requests", (), 1),
+            ("nli_tokenize_seconds", (), 0.25),
+            ("nli_infer_seconds", (), 0.5),
+            ("nli_handler_seconds", (), 1.0),
+        ]
+        * 2,
+    ]
+
+
 def test_a_batch_without_pairs_says_nothing_of_the_model() -> None:
     names = {name for name, _ in measured(batch(RequestRecord("a", PAGE)))}
     assert names == {
@@ -77,17 +96,3 @@ def test_every_metric_is_declared_in_the_order_in_which_its_labels_are_sent() ->
     assert declared == {
         metric.name: (metric.kind, ["version", *metric.labels, "ModelName", "Level"]) for metric in METRICS
     }
-
-
-def test_a_heartbeat_comes_at_once_and_goes_on() -> None:
-    sent: list[Measurement] = []
-    enough = threading.Event()
-
-    def send(measurement: Measurement) -> None:
-        sent.append(measurement)
-        if len(sent) >= 3:
-            enough.set()
-
-    start_heartbeat(send, seconds=0.01)
-    assert enough.wait(10)
-    assert sent[0] == (HEARTBEATS, (), 1)

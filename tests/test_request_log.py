@@ -16,13 +16,12 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
         RequestRecord("a-1", ANSWERED, pairs=3, tokens=30, truncated=1, labels=("x", "y", "x")),
         RequestRecord("b-2", ERROR, 413, "limit_exceeded"),
     )
+    answered = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    batches = [BatchRecord(each, answered, 0.1, 0.2, 0.0123456, 30, 0) for each in (requests, requests[:1])]
     with caplog.at_level("INFO", "handler.request_log"):
-        log_requests(
-            BatchRecord(requests, 0.1, 0.2, 0.0123456, 30, 0),
-            "1.0",
-            datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        )
-    first, second = caplog.messages[0].split("\n")
+        log_requests(batches, "1.0")
+    (message,) = caplog.messages
+    first, second, third = message.split("\n")
     assert first.startswith(MARK)
     assert json.loads(first.removeprefix(MARK)) == {
         "time": "2026-01-02T03:04:05.000+00:00",
@@ -38,9 +37,10 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
         "batch": 2,
     }
     assert json.loads(second.removeprefix(MARK))["error"] == "limit_exceeded"
+    assert json.loads(third.removeprefix(MARK))["batch"] == 1
 
 
 def test_nothing_is_logged_of_an_empty_batch(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "handler.request_log"):
-        log_requests(BatchRecord((), 0, 0, 0, 0, 0), "1.0")
+        log_requests([BatchRecord((), datetime.now(UTC), 0, 0, 0, 0, 0)], "1.0")
     assert not caplog.messages

@@ -16,7 +16,7 @@ import pytest
 import requests
 import yaml
 
-from handler.metrics import HEARTBEAT_SECONDS
+from handler.recorder import HEARTBEAT_SECONDS
 from scripts.build_archive import PROJECT
 from scripts.running.server import Ports, TorchServe
 from tests.prometheus import Prometheus
