@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +16,12 @@ SECTION = "sentence_pair"
 
 Precision = Literal["fp32", "bf16", "int8", "fp16"]
 """What an archive computes in: the first three on the CPU, the last on a GPU."""
+
+
+SMALL = 10_000_000
+"""Weights in the layers of a small model, at most. Measured were 1.6 million, where two workers of one thread
+answer a third more than one of two, and 85 million, where they answer 6 % more and take 30 % longer to answer
+a client who is alone (`docs/speed.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Checkpoint:
     source_sha256: str
     precision: Precision | None = None
     """What the archive was built for; None for a converted checkpoint, whose weights are float32."""
+    small: bool = False
+    """Whether a pass is so short that several workers of one thread each do more than one of several."""
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
@@ -64,8 +73,18 @@ class Checkpoint:
                 source=str(section["source"]),
                 source_sha256=str(section["source_sha256"]),
                 precision=precision,
+                small=_layer_weights(config) < SMALL,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(
                 f"{path} lacks or misstates {error}: convert it with scripts/convert_checkpoint.py"
             ) from None
+
+
+def _layer_weights(config: dict[str, Any]) -> float:
+    """Weights in an encoder's layers, of which each is multiplied once a token; infinite where unknown."""
+    try:
+        hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+        return int(config["num_hidden_layers"]) * (4 * hidden * hidden + 2 * hidden * inner)
+    except (KeyError, TypeError):
+        return math.inf

@@ -125,10 +125,17 @@ def make_layout(checkpoint: Checkpoint, packed: bool, max_batch_tokens: int) -> 
     return layout(checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)
 
 
-def threads_per_worker(configured: int, workers: int) -> int:
-    """Threads of one worker's forward pass: as configured, or the cores shared among the workers."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return configured or max(1, cores // max(1, workers))
+def threads_per_worker(configured: int, workers: int, small: bool) -> int:
+    """Threads of one worker's forward pass.
+
+    As configured, or one for a small model (`Checkpoint.small`), or the cores shared among the workers.
+    """
+    return configured or (1 if small else max(1, available_cores() // max(1, workers)))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _softmax(logits: NDArray[np.float64]) -> list[Probabilities | InferenceFailed]:

@@ -80,7 +80,9 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         gpu = properties.get("gpu_id")
         on_gpu = gpu is not None and torch.cuda.is_available()
         self.device = torch.device(f"cuda:{gpu}" if on_gpu else "cpu")
-        threads = threads_per_worker(self.settings.threads, config.get("minWorkers", 1))
+        threads = threads_per_worker(
+            self.settings.threads, config.get("minWorkers", 1), self.checkpoint.small
+        )
         self.engine = load_engine(self.checkpoint, self.device, threads, self.settings.max_batch_tokens)
         self.engine.warm_up()
         self.requests = 0  # that this worker has taken, described ones apart

@@ -25,7 +25,8 @@ class HandlerSettings(BaseModel):
     """Tokens, padding included, in one forward pass; a larger batch is split."""
 
     threads: int = Field(default=0, ge=0)
-    """Threads of a worker's forward pass; 0 shares the machine's cores among the model's `minWorkers`."""
+    """Threads of a worker's forward pass; 0 is one for a small model, and for a large one the machine's cores
+    shared among its `minWorkers`."""
 
     request_log: bool = True
     """Whether each request is logged: a line with counts and times, and never a text."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
-from handler.engine import load_engine, threads_per_worker
+from handler.engine import available_cores, load_engine
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
 from scripts.client import DEFAULT_URL, Client
@@ -146,7 +146,7 @@ def evaluate_checkpoint(folder: Path, pairs: Sequence[LabelledPair]) -> Evaluati
     """
     checkpoint = Checkpoint.read(folder)
     encoder = PairEncoder.from_folder(folder, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), threads_per_worker(0, 1), max_batch_tokens=4096)
+    engine = load_engine(checkpoint, torch.device("cpu"), available_cores(), max_batch_tokens=4096)
 
     def predict(batch: Sequence[SentencePair]) -> list[dict[str, float]]:
         answers = []

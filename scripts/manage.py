@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("ready", help="exit 0 if every worker of the default version answers, else 1")
     register = commands.add_parser("register", help="add a version from the model store")
     register.add_argument("archive", type=Path, metavar="ARCHIVE")
-    register.add_argument("--workers", type=_positive, help="default: what the archive says")
+    register.add_argument(
+        "--workers", type=_positive, help="default: at least as many as the default version has"
+    )
     commands.add_parser("promote", help="make a version the default").add_argument(
         "version", metavar="VERSION"
     )
@@ -73,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("workers", type=_positive, metavar="N")
     rollout = commands.add_parser("rollout", help="register, evaluate, promote, retire what was before")
     rollout.add_argument("archive", type=Path, metavar="ARCHIVE")
-    rollout.add_argument("--workers", type=_positive, help="default: what the archive says")
+    rollout.add_argument(
+        "--workers", type=_positive, help="default: at least as many as the default version has"
+    )
     rollout.add_argument(
         "--evaluate", type=Path, metavar="FILE", help="labelled pairs that the version must pass"
     )

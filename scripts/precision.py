@@ -21,7 +21,7 @@ from transformers.utils.logging import set_verbosity_error
 
 from handler.checkpoint import SECTION, Checkpoint, Precision
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Engine, load_engine, make_layout, threads_per_worker
+from handler.engine import Engine, available_cores, load_engine, make_layout
 from handler.errors import ConfigurationError
 from handler.layout import Pass
 from handler.openvino_model import GRAPH, reads_packed
@@ -257,9 +257,7 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
     encoder = PairEncoder.from_folder(reference.folder, reference.max_seq_length)
     encoded = encoder.encode([row.pair for row in rows])
     verdicts = [
-        _verdicts(
-            load_engine(each, torch.device("cpu"), threads_per_worker(0, 1), MAX_BATCH_TOKENS), encoded, name
-        )
+        _verdicts(load_engine(each, torch.device("cpu"), available_cores(), MAX_BATCH_TOKENS), encoded, name)
         for name, each in (("fp32", reference), (candidate.precision or "fp32", candidate))
     ]
     truth = np.array([_index(reference.labels, row.label) for row in rows])

@@ -24,6 +24,7 @@ from scripts.running.draining import drain
 from scripts.running.readiness import Readiness
 from scripts.running.registered import Registered, describe_start, record_ready, record_start
 from scripts.running.server import CONFIG, ArchiveName, Ports, TorchServe
+from scripts.running.sizing import suitable_workers
 
 DEMO = PROJECT / "checkpoints" / "demo"
 STORE = PROJECT / "model_store"
@@ -205,7 +206,7 @@ def main() -> int:
         default=8080,
         help="inference; the next are management, metrics, gRPC, readiness (8080)",
     )
-    parser.add_argument("--workers", type=int, help="per model (default: what the archive says)")
+    parser.add_argument("--workers", type=int, help="per model (default: a small one gets one a core)")
     parser.add_argument("--gateway", action="store_true", help="start nginx in front of the service too")
     parser.add_argument("--gateway-port", type=int, default=8000, help="where it listens on loopback (8000)")
     parser.add_argument("--gateway-keys", type=Path, metavar="FILE", help="API keys it wants, one a line")
@@ -238,7 +239,7 @@ def main() -> int:
             arguments.folder,
             planned.archives,
             Ports.following(arguments.port),
-            planned.workers,
+            planned.workers if planned.settings else planned.workers or suitable_workers(planned.archives[0]),
             planned.settings,
             config=arguments.config,
         )

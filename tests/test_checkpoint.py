@@ -21,6 +21,23 @@ def test_a_converted_checkpoint_says_what_it_is(tiny_checkpoint: Path, lightning
     assert len(checkpoint.source_sha256) == 64
 
 
+@pytest.mark.parametrize(
+    ("change", "small"),
+    [
+        ({}, True),
+        ({"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3}, True),
+        ({"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}, False),
+        ({"intermediate_size": None}, False),
+    ],
+)
+def test_a_model_is_small_by_the_weights_in_its_layers(
+    tiny_checkpoint: Path, tmp_path: Path, change: dict[str, Any], small: bool
+) -> None:
+    config = json.loads((tiny_checkpoint / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    assert Checkpoint.read(tmp_path).small is small
+
+
 @pytest.mark.parametrize("change", [{"sentence_pair": None}, {"id2label": None}, {"id2label": {"1": "a"}}])
 def test_a_folder_that_lacks_what_serving_needs_is_refused(
     tiny_checkpoint: Path, tmp_path: Path, change: dict[str, Any]

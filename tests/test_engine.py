@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Engine, load_engine, threads_per_worker
+from handler.engine import Engine, available_cores, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.layout import Packed, Padded
 from handler.request import SentencePair
@@ -122,7 +122,7 @@ def test_missing_weights_stop_the_start(tiny_checkpoint: Path, tmp_path: Path) -
 
 
 def test_threads_follow_cores_and_workers() -> None:
-    cores = threads_per_worker(0, 1)
-    assert cores >= 1
-    assert threads_per_worker(0, 10_000) == 1
-    assert threads_per_worker(3, 10_000) == 3
+    assert threads_per_worker(0, 1, small=False) == available_cores() >= 1
+    assert threads_per_worker(0, 10_000, small=False) == 1
+    assert threads_per_worker(0, 1, small=True) == 1
+    assert threads_per_worker(3, 10_000, small=True) == 3

@@ -60,7 +60,8 @@ class Operations:
     def register(self, archive: Path, workers: int | None = None) -> Version:
         """Add a version beside the others, and wait until all its workers answer.
 
-        The archive must lie in the server's model store. If it can't be served it is removed again.
+        Unless told otherwise it gets at least as many workers as the default version has. The archive must lie
+        in the server's model store. If it can't be served it is removed again.
 
         Raises:
             OperationError: it can't be served, or its version is registered from another archive.
@@ -74,14 +75,16 @@ class Operations:
         if found is not None:
             self._say(f"{archive.name} is registered already, as version {found.version}; nothing changed")
             return found
+        current = self._management.default()
         try:
             self._management.register(archive.name, workers or 1, time_left(deadline))
             new = self._version_of(archive)
             if new is None:
                 raise OperationError(f"{archive.name} was registered, but is gone again")
             # `model-config.yaml` in the archive beats the number of workers in the call.
-            if workers and new.wanted != workers:
-                self._management.scale(new.version, workers, time_left(deadline))
+            wanted = workers or max(new.wanted, current.wanted if current else 0)
+            if new.wanted != wanted:
+                self._management.scale(new.version, wanted, time_left(deadline))
             wait_until_ready(self._management, new.version, time_left(deadline))
         except BaseException:
             self._remove(archive)

@@ -11,7 +11,7 @@ import torch
 from handler.answer import ModelIdentity, describe_answer, make_answer
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
-from handler.engine import load_engine, threads_per_worker
+from handler.engine import available_cores, load_engine
 from handler.errors import InferenceFailed
 from handler.request import SentencePair
 
@@ -26,7 +26,7 @@ class Classifier:
         """Load an unpacked archive, with every core."""
         self.checkpoint = Checkpoint.read(folder)
         self.encoder = PairEncoder.from_folder(folder, self.checkpoint.max_seq_length)
-        self.engine = load_engine(self.checkpoint, torch.device("cpu"), threads_per_worker(0, 1), 4096)
+        self.engine = load_engine(self.checkpoint, torch.device("cpu"), available_cores(), 4096)
         self.engine.warm_up()
         self._model = ModelIdentity(self.checkpoint.name, "nli", "1.0")
 
