@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import json
 import os
 import platform
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,41 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import requests
 from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
+from scripts.benchmark_contestants import Contestant, bare_engine, peer, served
 from scripts.benchmark_load import Measured, measure_load
 from scripts.command_line import argument_parser, run
 from scripts.files.labelled_pairs import read_labelled_pairs
-from scripts.peers.classifier import Classifier
-from scripts.running.processes import end as end_processes
-from scripts.running.processes import family_of
-from scripts.running.server import Ports, TorchServe
+from scripts.running.sizing import suitable_workers
 
-PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
 """What a module of `scripts/peers` needs."""
 
-PATHS = {"tutorial": "/api", "litserve": "/predict", "mosec": "/inference"}
-START_SECONDS = 120
 TUTORIAL = "tutorial (Flask)"
-BARE = "bare engine, "
-SERVICE = "this service, "
-LARGEST_BATCH = 32
-"""Of the bare engine, which gets as many pairs at a time as there are clients, up to this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """Something that answers, and how it is measured with a number of clients for some seconds."""
-
-    name: str
-    measure: Callable[[int, float], Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +45,8 @@ class Row:
 
     name: str
     measured: Measured
+    engine: str | None = None
+    """The contestant that is this one's engine without a server."""
 
 
 def benchmark(
@@ -89,7 +71,8 @@ def benchmark(
                 f"{each.name} with {count} clients: {measured.wrong} of {measured.requests} answers are wrong"
             )
         found.setdefault((count, each.name), []).append(measured)
-    return [Row(name, _median(runs)) for (_, name), runs in found.items()]
+    engines = {each.name: each.engine for each in contestants}
+    return [Row(name, _median(runs), engines[name]) for (_, name), runs in found.items()]
 
 
 def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[str, Any]) -> str:
@@ -97,29 +80,29 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
     names = list(dict.fromkeys(row.name for row in rows))
     clients = sorted({row.measured.clients for row in rows})
     by_key = {(row.name, row.measured.clients): row.measured for row in rows}
-    heads = " | ".join(f"{count} client{'s' * (count > 1)}" for count in clients)
+
+    def rate(name: str, count: int) -> float:
+        return by_key[name, count].pairs_per_second
+
+    def ratios(title: str, shown: Sequence[str], value: Callable[[str, int], str]) -> list[str]:
+        heads = " | ".join(f"{count} client{'s' * (count > 1)}" for count in clients)
+        table = [f"{title}:", "", f"| | {heads} |", "|---|" + "--:|" * len(clients)]
+        for name in shown:
+            table.append(f"| {name} | {' | '.join(value(name, count) for count in clients)} |")
+        return [*table, ""]
+
     lines = []
     if TUTORIAL in names:
-        best = max(by_key[TUTORIAL, count].pairs_per_second for count in clients)
-        lines += [f"Times the pairs a second of the tutorial's way at its best ({best:.1f}):", ""]
-        lines += [f"| | {heads} |", "|---|" + "--:|" * len(clients)]
-        for name in names:
-            ratios = (by_key[name, count].pairs_per_second / best for count in clients)
-            lines.append(f"| {name} | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
-        lines.append("")
-    bare = {name.removeprefix(BARE): name for name in names if name.startswith(BARE)}
-    served = [name for name in names if name.startswith(SERVICE)]
-    if bare and served:
-        lines += ["Percent of the pairs a second of its bare engine:", ""]
-        lines += [f"| | {heads} |", "|---|" + "--:|" * len(clients)]
-        for name in served:
-            engine = bare[name.removeprefix(SERVICE).split(";")[0]]
-            shares = (
-                100 * by_key[name, count].pairs_per_second / by_key[engine, count].pairs_per_second
-                for count in clients
-            )
-            lines.append(f"| {name} | {' | '.join(f'{share:.0f}' for share in shares)} |")
-        lines.append("")
+        best = max(rate(TUTORIAL, count) for count in clients)
+        title = f"Times the pairs a second of the tutorial's way at its best ({best:.1f})"
+        lines += ratios(title, names, lambda name, count: f"{rate(name, count) / best:.1f}")
+    engine = {row.name: row.engine for row in rows if row.engine in names}
+    if engine:
+        lines += ratios(
+            "Percent of the pairs a second of its bare engine",
+            list(engine),
+            lambda name, count: f"{100 * rate(name, count) / rate(engine[name] or '', count):.0f}",
+        )
     lines += ["| | clients | pairs/s | p50 ms | p95 ms | p99 ms | cores | memory MB |"]
     lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
     for count in clients:
@@ -185,79 +168,6 @@ def _median(runs: Sequence[Measured]) -> Measured:
     return Measured(**(values | whole))  # type: ignore[arg-type]
 
 
-def _engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Contestant:
-    """The bare engine, in this process: encoding and forward passes, nothing else."""
-    classifier = Classifier(folder)
-
-    def measure(clients: int, seconds: float) -> Measured:
-        size = min(clients, LARGEST_BATCH)
-        times: list[float] = []
-        position = 0
-        process = psutil.Process()
-        began, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
-        while (now := time.perf_counter()) - began < seconds:
-            batch = [pairs[(position + index) % len(pairs)] for index in range(size)]
-            results = classifier.engine.probabilities(classifier.encoder.encode(batch))
-            if any(isinstance(result, Exception) for result in results):
-                raise ConfigurationError(f"{name} failed on a pair")
-            position += size
-            times.append(time.perf_counter() - now)
-        took = time.perf_counter() - began
-        p50, p95, p99 = (float(value) * 1000 for value in np.percentile(times, [50, 95, 99]))
-        busy = (sum(process.cpu_times()[:2]) - cpu) / took
-        memory = process.memory_info().rss / 1e6
-        return Measured(clients, len(times) * size, 0, len(times) * size / took, p50, p95, p99, busy, memory)
-
-    return Contestant(name, measure)
-
-
-@contextlib.contextmanager
-def _served(archive: Path, folder: Path, workers: int | None) -> Iterator[tuple[str, int]]:
-    """A TorchServe with one archive: its URL and the process above all of its own."""
-    with TorchServe(folder, [archive], Ports.free(), workers) as server:
-        launcher = server._launcher
-        assert launcher is not None
-        yield f"{server.url}/predictions/nli", launcher.pid
-
-
-@contextlib.contextmanager
-def _peer(name: str, folder: Path, log: Path) -> Iterator[tuple[str, int]]:
-    """A peer with a model: its URL and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"scripts.peers.{name}", str(folder.resolve()), str(port)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=PROJECT,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}{PATHS[name]}"
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            if process.poll() is not None:
-                raise ConfigurationError(f"{name} ended while starting: {log.read_text()[-300:]}")
-            if time.monotonic() > deadline:
-                raise ConfigurationError(f"{name} is not ready after {START_SECONDS} s")
-            with contextlib.suppress(requests.RequestException):
-                pair = {"premise": "가", "hypothesis": "나"}
-                if requests.post(url, json=pair, timeout=5).ok:
-                    break
-            time.sleep(0.2)
-        yield url, process.pid
-    finally:
-        family = family_of(process.pid)
-        for each in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.terminate()
-        process.wait(10)
-        end_processes(family)
-
-
 def main() -> int:
     """Read the arguments, start what is measured, measure, and write the results."""
     parser = argument_parser(
@@ -280,8 +190,7 @@ def main() -> int:
         "--workers",
         type=int,
         nargs="+",
-        default=[None],
-        help="of the service; several are compared (default: what the archive says)",
+        help="of the service and its peers; several are compared (default: as scripts/serve does)",
     )
     parser.add_argument("--without", nargs="+", default=[], choices=[*PACKAGES], help="what to leave out")
     parser.add_argument(
@@ -294,54 +203,19 @@ def main() -> int:
         arguments.clients, arguments.seconds, arguments.rounds = [1, 4], 1.0, 1
     rows = read_labelled_pairs(arguments.data) if arguments.data else []
     pairs = [row.pair for row in random.Random(0).sample(rows, min(1000, len(rows)))] or generated_pairs(1000)
-    contestants: list[Contestant] = []
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-
-        def add(name: str, url: str, pid: int) -> None:
-            contestants.append(
-                Contestant(name, lambda clients, seconds: measure_load(url, pairs, clients, seconds, pid))
-            )
-
-        skipped = set(arguments.without)
-        for name in PACKAGES:
-            if name not in skipped and not importlib.util.find_spec(PACKAGES[name]):
-                print(f"{name} is left out: pip install -r requirements-bench.txt", file=sys.stderr)
-                skipped.add(name)
-        if "tutorial" not in skipped:
-            add(
-                TUTORIAL,
-                *stack.enter_context(_peer("tutorial", arguments.checkpoint, scratch / "tutorial.log")),
-            )
-        tokens = 0.0
-        ready: dict[str, float] = {}
-        for index, archive in enumerate(arguments.archive):
-            folder = scratch / f"model{index}"
+        folders = [scratch / f"model{index}" for index in range(len(arguments.archive))]
+        for archive, folder in zip(arguments.archive, folders, strict=True):
             with zipfile.ZipFile(archive) as content:
                 content.extractall(folder)
-            checkpoint = Checkpoint.read(folder)
-            precision = checkpoint.precision
-            contestants.append(_engine(folder, pairs, f"{BARE}{precision}"))
-            encoded = PairEncoder.from_folder(folder, checkpoint.max_seq_length).encode(pairs)
-            tokens = float(np.mean([len(pair.input_ids) for pair in encoded]))
-            for workers in arguments.workers:
-                name = f"{SERVICE}{precision}" + (
-                    f"; {workers} worker{'s' * (workers > 1)}" if workers else ""
-                )
-                home = scratch / f"ts{index}-{workers or 0}"
-                began = time.monotonic()
-                served = stack.enter_context(_served(archive, home, workers))
-                ready[name] = time.monotonic() - began
-                add(name, *served)
-            if archive is arguments.archive[-1]:
-                for name in ("litserve", "mosec"):
-                    if name not in skipped:
-                        log = scratch / f"{name}.log"
-                        add(f"{name}, {precision}", *stack.enter_context(_peer(name, folder, log)))
+        contestants, ready = _start(arguments, folders, pairs, stack)
+        checkpoint = Checkpoint.read(folders[-1])
+        encoded = PairEncoder.from_folder(folders[-1], checkpoint.max_seq_length).encode(pairs)
         about = {
             "model": checkpoint.name,
             "pairs": len(pairs),
-            "tokens": tokens,
+            "tokens": float(np.mean([len(pair.input_ids) for pair in encoded])),
             "machine": _processor(),
             "cores": os.cpu_count(),
             "date": datetime.now(UTC).date().isoformat(),
@@ -355,6 +229,47 @@ def main() -> int:
     if arguments.plot:
         draw(found, arguments.plot)
     return 0
+
+
+def _start(
+    arguments: argparse.Namespace, folders: Sequence[Path], pairs: Sequence[SentencePair], stack: ExitStack
+) -> tuple[list[Contestant], dict[str, float]]:
+    """Start what is compared, with the unpacked archives; and the seconds until the service was ready."""
+    contestants: list[Contestant] = []
+    ready: dict[str, float] = {}
+
+    def add(name: str, url: str, pid: int, engine: str | None = None) -> None:
+        def measure(clients: int, seconds: float) -> Measured:
+            return measure_load(url, pairs, clients, seconds, pid)
+
+        contestants.append(Contestant(name, measure, engine))
+
+    taken = [name for name in PACKAGES if name not in arguments.without]
+    for name in taken[:]:
+        if not importlib.util.find_spec(PACKAGES[name]):
+            print(f"{name} is left out: pip install -r requirements-bench.txt", file=sys.stderr)
+            taken.remove(name)
+    log = folders[0].parent
+    if "tutorial" in taken:
+        taken.remove("tutorial")
+        add(TUTORIAL, *stack.enter_context(peer("tutorial", arguments.checkpoint, 1, log / "tutorial.log")))
+    for archive, folder in zip(arguments.archive, folders, strict=True):
+        precision = Checkpoint.read(folder).precision
+        engine = f"bare engine, {precision}"
+        contestants.append(bare_engine(folder, pairs, engine))
+        counts = arguments.workers or [suitable_workers(archive)]
+        for workers in counts:
+            how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
+            name = f"this service, {how}"
+            began = time.monotonic()
+            running = stack.enter_context(served(archive, folder.with_suffix(f".ts{workers}"), workers))
+            ready[name] = time.monotonic() - began
+            add(name, *running, engine)
+            if folder is folders[-1]:
+                for name in taken:
+                    file = log / f"{name}{workers}.log"
+                    add(f"{name}, {how}", *stack.enter_context(peer(name, folder, workers, file)))
+    return contestants, ready
 
 
 def _processor() -> str:

@@ -60,7 +60,7 @@ class Operations:
     def register(self, archive: Path, workers: int | None = None) -> Version:
         """Add a version beside the others, and wait until all its workers answer.
 
-        Unless told otherwise it gets at least as many workers as the default version has. The archive must lie
+        Unless told otherwise it gets at least as many workers as the default has. The archive must lie
         in the server's model store. If it can't be served it is removed again.
 
         Raises:

@@ -1,1 +1,1 @@
-"""What the benchmark compares the service with; `python -m scripts.peers.NAME FOLDER PORT` starts one."""
+"""What the service is compared with; `python -m scripts.peers.NAME FOLDER PORT WORKERS` starts one."""

@@ -11,7 +11,7 @@ import torch
 from handler.answer import ModelIdentity, describe_answer, make_answer
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
-from handler.engine import available_cores, load_engine
+from handler.engine import load_engine, threads_per_worker
 from handler.errors import InferenceFailed
 from handler.request import SentencePair
 
@@ -22,11 +22,12 @@ BATCH = 16
 class Classifier:
     """The service's own modules, without TorchServe."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load an unpacked archive, with every core."""
+    def __init__(self, folder: Path, as_worker: bool = False) -> None:
+        """Load an unpacked archive, with every core or with the threads that a worker of the service has."""
         self.checkpoint = Checkpoint.read(folder)
         self.encoder = PairEncoder.from_folder(folder, self.checkpoint.max_seq_length)
-        self.engine = load_engine(self.checkpoint, torch.device("cpu"), available_cores(), 4096)
+        threads = threads_per_worker(0, 1, as_worker and self.checkpoint.small)
+        self.engine = load_engine(self.checkpoint, torch.device("cpu"), threads, 4096)
         self.engine.warm_up()
         self._model = ModelIdentity(self.checkpoint.name, "nli", "1.0")
 

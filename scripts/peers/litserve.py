@@ -12,11 +12,11 @@ from scripts.peers.classifier import BATCH, Classifier
 
 
 class Api(LitAPI):  # type: ignore[misc]
-    """One worker; requests that are there within 1 ms are answered together."""
+    """A worker; requests that are there within 1 ms are answered together."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Load the model in the worker's process."""
-        self.classifier = Classifier(Path(sys.argv[1]))
+        self.classifier = Classifier(Path(sys.argv[1]), as_worker=True)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
         """Leave the requests as they are."""
@@ -32,5 +32,6 @@ class Api(LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    server = LitServer(Api(max_batch_size=BATCH, batch_timeout=0.001), accelerator="cpu")
+    api = Api(max_batch_size=BATCH, batch_timeout=0.001)
+    server = LitServer(api, accelerator="cpu", workers_per_device=int(sys.argv[3]))
     server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="warning")

@@ -11,10 +11,12 @@ import pytest
 
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.benchmark import TUTORIAL, Contestant, Row, benchmark, generated_pairs, to_markdown
+from scripts.benchmark import TUTORIAL, Row, benchmark, generated_pairs, to_markdown
+from scripts.benchmark_contestants import Contestant
 from scripts.benchmark_load import Measured, measure_load
 from scripts.build_archive import PROJECT
 from scripts.running.server import TorchServe
+from scripts.running.sizing import suitable_workers
 
 
 def measured(rate: float, clients: int = 1, wrong: int = 0) -> Measured:
@@ -67,12 +69,15 @@ def test_contestants_take_turns_and_the_median_counts() -> None:
 
 def test_ratios_come_first_and_compare_with_the_tutorial_at_its_best() -> None:
     rows = [Row(TUTORIAL, measured(5, 1)), Row(TUTORIAL, measured(10, 8))]
-    rows += [Row("service", measured(100, 1)), Row("service", measured(250, 8))]
+    rows += [Row("bare", measured(200, 1)), Row("bare", measured(1000, 8))]
+    rows += [Row("service", measured(100, 1), "bare"), Row("service", measured(250, 8), "bare")]
     about = {"model": "m", "pairs": 5, "tokens": 30.5, "machine": "M", "cores": 2, "date": "2026-01-01"}
     about["ready"] = {"service": 3.21}
     text = to_markdown(rows, 5, 3, about)
     assert text.startswith("Times the pairs a second of the tutorial's way at its best (10.0):")
     assert "| service | 10.0 | 25.0 |" in text
+    assert "Percent of the pairs a second of its bare engine:" in text
+    assert "| service | 50 | 25 |" in text
     assert "| service | 8 | 250.0 | 2.0 | 3.0 | 4.0 | 1.50 | 300 |" in text
 
 
@@ -84,8 +89,10 @@ def test_the_command_runs_on_a_real_service(
     command += ["--without", "litserve", "mosec", "--json", str(tmp_path / "speed.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert "| this service, fp32 | 4 |" in done.stdout
+    workers = suitable_workers(tiny_archive)
+    served = f"this service, fp32, {workers} worker{'s' * (workers > 1)}"
+    assert f"| {served} | 4 |" in done.stdout
     content = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     names = {row["name"] for row in content["rows"]}
-    assert {"bare engine, fp32", "this service, fp32"} <= names
+    assert {"bare engine, fp32", served} <= names
     assert all(row["wrong"] == 0 and row["requests"] > 0 for row in content["rows"])

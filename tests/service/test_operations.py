@@ -215,10 +215,10 @@ def test_the_default_is_neither_removed_nor_scaled_down(
     with pytest.raises(OperationError, match="is the default: TorchServe would end"):
         operations.scale("1.0", 1)
     assert registered(server) == {"1.0": (True, 2)}
-    operations.register(store / "nli-2.0.mar")
+    operations.register(store / "nli-2.0.mar")  # with as many workers as the default has
     operations.promote("2.0")
     operations.scale("1.0", 1)
-    assert registered(server) == {"1.0": (False, 1), "2.0": (True, 1)}
+    assert registered(server) == {"1.0": (False, 1), "2.0": (True, 2)}
 
 
 def test_pinned_versions_answer_side_by_side_and_one_in_use_is_not_removed(
@@ -235,16 +235,6 @@ def test_pinned_versions_answer_side_by_side_and_one_in_use_is_not_removed(
     assert {(each.outcome, each.version) for each in second.answered} == {("200", "2.0")}
     operate(server, tmp_path).retire("2.0")
     assert requests.post(f"{address}/2.0", json=PAIR, timeout=30).status_code == 404
-
-
-def test_a_new_version_gets_as_many_workers_as_the_default_has(
-    server: TorchServe, store: Path, tmp_path: Path
-) -> None:
-    operations = operate(server, tmp_path)
-    operations.register(store / "nli-2.0.mar", workers=2)
-    operations.promote("2.0")
-    operations.register(store / "nli-3.0.mar")
-    assert registered(server) == {"1.0": (False, 1), "2.0": (True, 2), "3.0": (False, 2)}
 
 
 def test_retiring_waits_for_a_batch_that_is_running(server: TorchServe, store: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from scripts.build_archive import PROJECT
 from scripts.operating.management import Management
 from scripts.running.draining import drain
 from scripts.running.server import Ports, TorchServe
+from scripts.running.sizing import suitable_workers
 from tests.programs import need
 from tests.service.loading import LABEL_OF, Clients, write_biased_archive
 
@@ -99,8 +100,9 @@ def test_versions_default_and_workers_survive_kills_and_restarts(service: Servic
     service.start("--archive", store / "nli-1.0.mar")
     assert service.manage("register", store / "nli-2.0.mar").returncode == 0
     assert service.manage("promote", "2.0").returncode == 0
-    assert service.manage("scale", "1.0", "2").returncode == 0
-    as_it_was = {"1.0": (False, 2), "2.0": (True, 1)}
+    workers = suitable_workers(store / "nli-1.0.mar")
+    assert service.manage("scale", "1.0", str(workers + 1)).returncode == 0
+    as_it_was = {"1.0": (False, workers + 1), "2.0": (True, workers)}
     assert service.registered() == as_it_was
 
     second = [sys.executable, str(PROJECT / "scripts" / "serve.py"), "--folder", str(service.folder)]
@@ -129,7 +131,7 @@ def test_versions_default_and_workers_survive_kills_and_restarts(service: Servic
     service.process.send_signal(signal.SIGTERM)
     service.process.communicate(timeout=120)
     service.start("--archive", store / "nli-2.0.mar")  # something else: a new beginning
-    assert service.registered() == {"2.0": (True, 1)}
+    assert service.registered() == {"2.0": (True, workers)}
 
 
 def test_sigterm_under_load_answers_what_it_has_and_leaves_nothing(service: Service, store: Path) -> None:
