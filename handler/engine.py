@@ -15,6 +15,7 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.layout import Layout, Packed, Padded, Pass
+from handler.settings import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,9 @@ class Engine:
         return results
 
 
-def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int) -> Engine:
+def load_engine(
+    checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int = MAX_BATCH_TOKENS
+) -> Engine:
     """Load a model into the runtime that its precision asks for.
 
     A converted checkpoint runs in PyTorch, an archive of precision fp16 in PyTorch on the GPU; archives of
@@ -119,7 +122,7 @@ def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int, max_
     return Engine(model, make_layout(checkpoint, model.packed, max_batch_tokens))
 
 
-def make_layout(checkpoint: Checkpoint, packed: bool, max_batch_tokens: int) -> Layout:
+def make_layout(checkpoint: Checkpoint, packed: bool, max_batch_tokens: int = MAX_BATCH_TOKENS) -> Layout:
     """How pairs are laid out for a checkpoint's model; see `Model.packed`."""
     layout = Packed if packed else Padded
     return layout(checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)

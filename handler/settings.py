@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from handler.errors import ConfigurationError
 
+MAX_BATCH_TOKENS = 4096
+"""Tokens in one forward pass, where nobody says it."""
+
 
 class HandlerSettings(BaseModel):
     """What an operator can set; an unknown key or a value out of range stops the start."""
@@ -21,7 +24,7 @@ class HandlerSettings(BaseModel):
     max_text_chars: int = Field(default=50_000, ge=1)
     """Characters (code points) that one premise or hypothesis may have; more is answered with 413."""
 
-    max_batch_tokens: int = Field(default=4096, ge=1)
+    max_batch_tokens: int = Field(default=MAX_BATCH_TOKENS, ge=1)
     """Tokens, padding included, in one forward pass; a larger batch is split."""
 
     threads: int = Field(default=0, ge=0)

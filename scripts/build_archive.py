@@ -42,7 +42,7 @@ def check_checkpoint(folder: Path) -> Checkpoint:
     """
     checkpoint = Checkpoint.read(folder)
     encoder = PairEncoder.from_folder(folder, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), threads=1, max_batch_tokens=4096)
+    engine = load_engine(checkpoint, torch.device("cpu"), threads=1)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if encoder.vocabulary_size > config["vocab_size"]:
         raise ConfigurationError(

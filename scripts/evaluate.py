@@ -146,7 +146,7 @@ def evaluate_checkpoint(folder: Path, pairs: Sequence[LabelledPair]) -> Evaluati
     """
     checkpoint = Checkpoint.read(folder)
     encoder = PairEncoder.from_folder(folder, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), available_cores(), max_batch_tokens=4096)
+    engine = load_engine(checkpoint, torch.device("cpu"), available_cores())
 
     def predict(batch: Sequence[SentencePair]) -> list[dict[str, float]]:
         answers = []

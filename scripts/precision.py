@@ -41,9 +41,6 @@ FEWEST_PAIRS = 100
 BATCH = 32
 """Pairs in one call of an engine."""
 
-MAX_BATCH_TOKENS = 4096
-"""In one pass, while a model is made and measured."""
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -137,7 +134,7 @@ def write_model(
         learnt, held_out = split_pairs(read_labelled_pairs(calibration.pairs), validation)
         encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
         graph = export_graph(checkpoint)
-        layout = make_layout(checkpoint, reads_packed(graph), MAX_BATCH_TOKENS)
+        layout = make_layout(checkpoint, reads_packed(graph))
         # Each pair alone, with next to nothing that fills up the pass and would widen the ranges.
         encoded = encoder.encode([row.pair for row in learnt])
         graph = quantize(graph, (each for pair in encoded for each in layout.passes([pair])))
@@ -169,9 +166,7 @@ def export_graph(checkpoint: Checkpoint) -> openvino.Model:
     if isinstance(model, BertForSequenceClassification) and has_token_types(model):
         module = PackedBert(model).eval()
     packed = module is not model
-    (example,) = make_layout(checkpoint, packed, MAX_BATCH_TOKENS).passes(
-        [EncodedPair((1,) * 16, (0,) * 16, False)]
-    )
+    (example,) = make_layout(checkpoint, packed).passes([EncodedPair((1,) * 16, (0,) * 16, False)])
     names = [name for name in example.inputs if name != "token_type_ids" or has_token_types(model)]
     set_verbosity_error()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
@@ -257,7 +252,7 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
     encoder = PairEncoder.from_folder(reference.folder, reference.max_seq_length)
     encoded = encoder.encode([row.pair for row in rows])
     verdicts = [
-        _verdicts(load_engine(each, torch.device("cpu"), available_cores(), MAX_BATCH_TOKENS), encoded, name)
+        _verdicts(load_engine(each, torch.device("cpu"), available_cores()), encoded, name)
         for name, each in (("fp32", reference), (candidate.precision or "fp32", candidate))
     ]
     truth = np.array([_index(reference.labels, row.label) for row in rows])

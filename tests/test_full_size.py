@@ -26,7 +26,7 @@ def test_it_can_be_served_and_knows_the_words_it_is_measured_with(tmp_path: Path
     encoded = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length).encode(pairs)
     unknown = 1
     assert all(unknown not in pair.input_ids for pair in encoded)
-    answers = np.array(load_engine(checkpoint, torch.device("cpu"), 1, 4096).probabilities(encoded))
+    answers = np.array(load_engine(checkpoint, torch.device("cpu"), 1).probabilities(encoded))
     assert answers.std(axis=0).min() > 0
 
 

@@ -27,7 +27,7 @@ class Classifier:
         self.checkpoint = Checkpoint.read(folder)
         self.encoder = PairEncoder.from_folder(folder, self.checkpoint.max_seq_length)
         threads = threads_per_worker(0, 1, as_worker and self.checkpoint.small)
-        self.engine = load_engine(self.checkpoint, torch.device("cpu"), threads, 4096)
+        self.engine = load_engine(self.checkpoint, torch.device("cpu"), threads)
         self.engine.warm_up()
         self._model = ModelIdentity(self.checkpoint.name, "nli", "1.0")
 
