@@ -133,6 +133,7 @@ class Plan:
 
     archives: Sequence[Path]
     workers: int | None
+    """Of each version; None where `settings` brings them back."""
     settings: dict[str, str]
     started_with: dict[str, Any]
     """What the next start compares itself with."""
@@ -142,8 +143,9 @@ def plan(asked: Sequence[Path] | None, workers: int | None, last: Registered | N
     """Decide what to serve, after `last`.
 
     The same archives as last time, or no wish, bring back what was registered in the end, all as it was; if
-    another number of workers is asked for, each version gets that many. Other archives are a new beginning.
-    Who never wished for anything gets the demo model.
+    another number of workers is asked for, each version gets that many. Other archives are a new beginning,
+    with as many workers as suit the first of them unless told otherwise. Who never wished for anything gets
+    the demo model.
 
     Raises:
         ConfigurationError: an archive is missing or broken.
@@ -154,11 +156,11 @@ def plan(asked: Sequence[Path] | None, workers: int | None, last: Registered | N
     else:
         archives = asked or [archive_of(DEMO)]
         started_with = describe_start(archives, workers)
-    if last is None or last.started_with["archives"] != started_with["archives"]:
-        return Plan(archives, workers, {}, started_with)
-    if last.started_with == started_with:
-        return Plan(last.archives(), None, last.settings(), started_with)
-    return Plan(last.archives(), workers, {}, started_with)
+    if last is not None and last.started_with["archives"] == started_with["archives"]:
+        archives = last.archives()
+        if last.started_with == started_with:
+            return Plan(archives, None, last.settings(), started_with)
+    return Plan(archives, workers or suitable_workers(archives[0]), {}, started_with)
 
 
 def _show_progress(seconds: float) -> None:
@@ -239,7 +241,7 @@ def main() -> int:
             arguments.folder,
             planned.archives,
             Ports.following(arguments.port),
-            planned.workers if planned.settings else planned.workers or suitable_workers(planned.archives[0]),
+            planned.workers,
             planned.settings,
             config=arguments.config,
         )
