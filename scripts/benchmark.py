@@ -244,21 +244,19 @@ def _start(
 
         contestants.append(Contestant(name, measure, engine))
 
-    taken = [name for name in PACKAGES if name not in arguments.without]
-    for name in taken[:]:
-        if not importlib.util.find_spec(PACKAGES[name]):
+    wanted = [name for name in PACKAGES if name not in arguments.without]
+    installed = [name for name in wanted if importlib.util.find_spec(PACKAGES[name])]
+    for name in wanted:
+        if name not in installed:
             print(f"{name} is left out: pip install -r requirements-bench.txt", file=sys.stderr)
-            taken.remove(name)
     log = folders[0].parent
-    if "tutorial" in taken:
-        taken.remove("tutorial")
+    if "tutorial" in installed:
         add(TUTORIAL, *stack.enter_context(peer("tutorial", arguments.checkpoint, 1, log / "tutorial.log")))
     for archive, folder in zip(arguments.archive, folders, strict=True):
         precision = Checkpoint.read(folder).precision
         engine = f"bare engine, {precision}"
         contestants.append(bare_engine(folder, pairs, engine))
-        counts = arguments.workers or [suitable_workers(archive)]
-        for workers in counts:
+        for workers in arguments.workers or [suitable_workers(archive)]:
             how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
             name = f"this service, {how}"
             began = time.monotonic()
@@ -266,9 +264,10 @@ def _start(
             ready[name] = time.monotonic() - began
             add(name, *running, engine)
             if folder is folders[-1]:
-                for name in taken:
-                    file = log / f"{name}{workers}.log"
-                    add(f"{name}, {how}", *stack.enter_context(peer(name, folder, workers, file)))
+                for each in installed:
+                    if each != "tutorial":
+                        file = log / f"{each}{workers}.log"
+                        add(f"{each}, {how}", *stack.enter_context(peer(each, folder, workers, file)))
     return contestants, ready
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,9 +21,8 @@ from scripts.benchmark_load import Measured
 from scripts.peers.classifier import Classifier
 from scripts.running.processes import end as end_processes
 from scripts.running.processes import family_of
-from scripts.running.server import Ports, TorchServe
+from scripts.running.server import PROJECT, Ports, TorchServe
 
-PROJECT = Path(__file__).resolve().parent.parent
 PATHS = {"tutorial": "/api", "litserve": "/predict", "mosec": "/inference"}
 START_SECONDS = 120
 LARGEST_BATCH = 32
@@ -79,9 +77,7 @@ def served(archive: Path, folder: Path, workers: int) -> Iterator[tuple[str, int
 @contextlib.contextmanager
 def peer(name: str, folder: Path, workers: int, log: Path) -> Iterator[tuple[str, int]]:
     """A peer with so many workers of a model: its URL and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = Ports.free().inference
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,11 +13,12 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError
+from scripts.build_archive import PROJECT
 from scripts.command_line import argument_parser, run
 from scripts.convert_checkpoint import TUTORIAL_LABELS, sha256_of
 from scripts.files.labelled_pairs import read_labelled_pairs
 
-DEMO = Path(__file__).resolve().parent.parent / "checkpoints" / "demo"
+DEMO = PROJECT / "checkpoints" / "demo"
 SHAPE = {
     "vocab_size": 30_000,
     "hidden_size": 768,
@@ -48,22 +48,27 @@ def make_full_size(texts: Iterable[str], output: Path, shape: Mapping[str, int] 
     )
     tokenizer.train_from_iterator(texts, trainer)
     torch.manual_seed(0)
+    id2label = dict(enumerate(TUTORIAL_LABELS))
     config = BertConfig.from_dict(
-        {**shape, "initializer_range": INITIALIZER_RANGE, "num_labels": len(TUTORIAL_LABELS)}
+        {
+            **shape,
+            "initializer_range": INITIALIZER_RANGE,
+            "id2label": id2label,
+            "label2id": {label: index for index, label in id2label.items()},
+        }
     )
-    BertForSequenceClassification(config).save_pretrained(output)
+    model = BertForSequenceClassification(config)
+    model.save_pretrained(output)
     tokenizer.save(str(output / "tokenizer.json"))
     (output / "tokenizer_config.json").write_bytes((DEMO / "tokenizer_config.json").read_bytes())
-    written = json.loads((output / "config.json").read_text(encoding="utf-8"))
-    written["id2label"] = {str(index): label for index, label in enumerate(TUTORIAL_LABELS)}
-    written["label2id"] = {label: index for index, label in enumerate(TUTORIAL_LABELS)}
-    written[SECTION] = {
+    section = {
         "name": "full-size",
         "source": "random weights",
         "source_sha256": sha256_of(output / "model.safetensors"),
         "max_seq_length": 64,
     }
-    (output / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    setattr(model.config, SECTION, section)
+    model.config.save_pretrained(output)
     return output
 
 

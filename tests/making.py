@@ -23,19 +23,24 @@ VOCABULARY += [
 MODEL_CHECKPOINT = "pytorch_lightning.callbacks.model_checkpoint"
 
 
+TINY_SHAPE: dict[str, Any] = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 80,
+    "pad_token_id": 0,
+}
+
+
 def write_pretrained(folder: Path, **changes: Any) -> Path:
     """Write config, vocabulary and tokenizer settings of a tiny BERT that has no labels yet."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
-        "vocab_size": len(VOCABULARY),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 80,
-        "pad_token_id": 0,
+        **TINY_SHAPE,
     } | changes
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")

@@ -24,10 +24,10 @@ POISON = 7
 class CountingModel:
     """A real little function instead of a network: logits from the ids, failing on one of them."""
 
+    packed = False
+
     def __init__(self) -> None:
         self.batches: list[tuple[int, ...]] = []
-
-    packed = False
 
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]

@@ -18,8 +18,8 @@ def batch(*requests: RequestRecord, tokens: int = 0, padding: int = 0) -> BatchR
     return BatchRecord(requests, datetime.now(UTC), 0.25, 0.5, 1.0, tokens, padding)
 
 
-def measured(*batches: BatchRecord) -> dict[tuple[str, tuple[str, ...]], float]:
-    sent = list(measure(batches))
+def measured(record: BatchRecord) -> dict[tuple[str, tuple[str, ...]], float]:
+    sent = list(measure([record]))
     named = {(metric.name, labels): value for metric, labels, value in sent}
     assert len(named) == len(sent), "one line each"
     return named

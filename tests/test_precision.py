@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ from scripts.precision import (
     split_pairs,
     write_model,
 )
-from tests.making import SYLLABLES, VOCABULARY
+from tests.making import SYLLABLES, TINY_SHAPE
 
 CPU = torch.device("cpu")
 LOOSE = Gate(max_accuracy_drop=15, min_agreement=85)
@@ -99,17 +98,7 @@ def test_an_exported_graph_answers_as_the_checkpoint_does(
 def test_what_is_no_usual_bert_is_exported_for_padded_batches(
     tiny_checkpoint: Path, tmp_path: Path, kind: str
 ) -> None:
-    shape: dict[str, Any] = {
-        "vocab_size": len(VOCABULARY),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 80,
-        "pad_token_id": 0,
-        "initializer_range": 0.3,
-        "num_labels": 3,
-    }
+    shape = TINY_SHAPE | {"initializer_range": 0.3, "num_labels": 3}
     torch.manual_seed(0)
     model: PreTrainedModel
     if kind == "roberta":
