@@ -2,170 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import platform
 import random
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
-from handler.errors import ConfigurationError
-from handler.request import SentencePair
-from scripts.benchmark_contestants import Contestant, bare_engine, peer, served
-from scripts.benchmark_load import Measured, measure_load
-from scripts.command_line import argument_parser, run
-from scripts.files.labelled_pairs import read_labelled_pairs
-from scripts.running.sizing import suitable_workers
-
-PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
-"""What a module of `scripts/peers` needs."""
-
-TUTORIAL = "tutorial (Flask)"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A contestant with a number of clients: the median of the rounds, figure by figure."""
-
-    name: str
-    measured: Measured
-    engine: str | None = None
-    """The contestant that is this one's engine without a server."""
-
-
-def benchmark(
-    contestants: Sequence[Contestant], clients: Sequence[int], seconds: float, rounds: int
-) -> list[Row]:
-    """Measure each contestant with each number of clients, in turns, `rounds` times.
-
-    Raises:
-        ConfigurationError: a contestant answered wrongly or not at all.
-    """
-    for each in contestants:  # Java and Python get fast by being used
-        each.measure(max(clients), seconds)
-    found: dict[tuple[int, str], list[Measured]] = {}
-    turns = [(count, each) for _ in range(rounds) for count in clients for each in contestants]
-    for count, each in tqdm(turns, unit="run", disable=None):
-        try:
-            measured = each.measure(count, seconds)
-        except OSError as error:
-            raise ConfigurationError(f"{each.name} failed with {count} clients: {error}") from None
-        if measured.wrong or not measured.requests:
-            raise ConfigurationError(
-                f"{each.name} with {count} clients: {measured.wrong} of {measured.requests} answers are wrong"
-            )
-        found.setdefault((count, each.name), []).append(measured)
-    engines = {each.name: each.engine for each in contestants}
-    return [Row(name, _median(runs), engines[name]) for (_, name), runs in found.items()]
-
-
-def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[str, Any]) -> str:
-    """The result for people: ratios first."""
-    names = list(dict.fromkeys(row.name for row in rows))
-    clients = sorted({row.measured.clients for row in rows})
-    by_key = {(row.name, row.measured.clients): row.measured for row in rows}
-
-    def rate(name: str, count: int) -> float:
-        return by_key[name, count].pairs_per_second
-
-    def ratios(title: str, shown: Sequence[str], value: Callable[[str, int], str]) -> list[str]:
-        heads = " | ".join(f"{count} client{'s' * (count > 1)}" for count in clients)
-        table = [f"{title}:", "", f"| | {heads} |", "|---|" + "--:|" * len(clients)]
-        for name in shown:
-            table.append(f"| {name} | {' | '.join(value(name, count) for count in clients)} |")
-        return [*table, ""]
-
-    lines = []
-    if TUTORIAL in names:
-        best = max(rate(TUTORIAL, count) for count in clients)
-        title = f"Times the pairs a second of the tutorial's way at its best ({best:.1f})"
-        lines += ratios(title, names, lambda name, count: f"{rate(name, count) / best:.1f}")
-    engine = {row.name: row.engine for row in rows if row.engine in names}
-    if engine:
-        lines += ratios(
-            "Percent of the pairs a second of its bare engine",
-            list(engine),
-            lambda name, count: f"{100 * rate(name, count) / rate(engine[name] or '', count):.0f}",
-        )
-    lines += ["| | clients | pairs/s | p50 ms | p95 ms | p99 ms | cores | memory MB |"]
-    lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
-    for count in clients:
-        for name in names:
-            one = by_key[name, count]
-            lines.append(
-                f"| {name} | {count} | {one.pairs_per_second:.1f} | {one.p50_ms:.1f} | {one.p95_ms:.1f} "
-                f"| {one.p99_ms:.1f} | {one.cpu:.2f} | {one.memory_mb:.0f} |"
-            )
-    how = f"{rounds} rounds of {seconds:g} s each, in turns; median of the rounds"
-    lines += [
-        "",
-        f"{about['model']}, {about['pairs']} pairs of {about['tokens']:.0f} tokens on average; {how}.",
-    ]
-    lines += [f"{about['machine']}, {about['cores']} cores, {about['date']}."]
-    lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about["ready"].items()]
-    return "\n".join(lines)
-
-
-def draw(rows: Sequence[Row], file: Path) -> None:
-    """Plot pairs a second over clients, as SVG.
-
-    Raises:
-        ConfigurationError: matplotlib isn't installed.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConfigurationError("a plot needs: pip install -r requirements-bench.txt") from None
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in dict.fromkeys(row.name for row in rows):
-        points = sorted(
-            (row.measured.clients, row.measured.pairs_per_second) for row in rows if row.name == name
-        )
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    ticks = sorted({row.measured.clients for row in rows})
-    axes.set(xscale="log", yscale="log", xlabel="clients", ylabel="pairs a second")
-    axes.set_xticks(ticks, [str(count) for count in ticks])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(file)
-    pyplot.close(figure)
-
-
-def generated_pairs(count: int) -> list[SentencePair]:
-    """Pairs that are like KLUE's in length, for where there is no data at hand."""
-    words = "남자가 여자가 아이가 사람들이 비가 집에서 학교에서 책을 천천히 열심히 어제 읽는다 간다 온다"
-    chance = random.Random(0)
-
-    def sentence() -> str:
-        return " ".join(chance.choices(words.split(), k=chance.randint(3, 9))) + "."
-
-    return [SentencePair(sentence(), sentence()) for _ in range(count)]
-
-
-def _median(runs: Sequence[Measured]) -> Measured:
-    values = {key: float(np.median([asdict(run)[key] for run in runs])) for key in asdict(runs[0])}
-    whole = {key: int(values[key]) for key in ("clients", "requests", "wrong")}
-    return Measured(**(values | whole))  # type: ignore[arg-type]
+from scripts.bench.comparison import PACKAGES, benchmark, generated_pairs, start_targets
+from scripts.bench.report import draw, to_markdown
+from scripts.command_line.arguments import argument_parser, run
+from scripts.pairs.labelled import read_labelled_pairs
 
 
 def main() -> int:
@@ -209,7 +66,7 @@ def main() -> int:
         for archive, folder in zip(arguments.archive, folders, strict=True):
             with zipfile.ZipFile(archive) as content:
                 content.extractall(folder)
-        contestants, ready = _start(arguments, folders, pairs, stack)
+        contestants, ready = start_targets(arguments, folders, pairs, stack)
         checkpoint = Checkpoint.read(folders[-1])
         encoded = PairEncoder.from_folder(folders[-1], checkpoint.max_seq_length).encode(pairs)
         about = {
@@ -229,46 +86,6 @@ def main() -> int:
     if arguments.plot:
         draw(found, arguments.plot)
     return 0
-
-
-def _start(
-    arguments: argparse.Namespace, folders: Sequence[Path], pairs: Sequence[SentencePair], stack: ExitStack
-) -> tuple[list[Contestant], dict[str, float]]:
-    """Start what is compared, with the unpacked archives; and the seconds until the service was ready."""
-    contestants: list[Contestant] = []
-    ready: dict[str, float] = {}
-
-    def add(name: str, url: str, pid: int, engine: str | None = None) -> None:
-        def measure(clients: int, seconds: float) -> Measured:
-            return measure_load(url, pairs, clients, seconds, pid)
-
-        contestants.append(Contestant(name, measure, engine))
-
-    wanted = [name for name in PACKAGES if name not in arguments.without]
-    installed = [name for name in wanted if importlib.util.find_spec(PACKAGES[name])]
-    for name in wanted:
-        if name not in installed:
-            print(f"{name} is left out: pip install -r requirements-bench.txt", file=sys.stderr)
-    log = folders[0].parent
-    if "tutorial" in installed:
-        add(TUTORIAL, *stack.enter_context(peer("tutorial", arguments.checkpoint, 1, log / "tutorial.log")))
-    for archive, folder in zip(arguments.archive, folders, strict=True):
-        precision = Checkpoint.read(folder).precision
-        engine = f"bare engine, {precision}"
-        contestants.append(bare_engine(folder, pairs, engine))
-        for workers in arguments.workers or [suitable_workers(archive)]:
-            how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
-            name = f"this service, {how}"
-            began = time.monotonic()
-            running = stack.enter_context(served(archive, folder.with_suffix(f".ts{workers}"), workers))
-            ready[name] = time.monotonic() - began
-            add(name, *running, engine)
-            if folder is folders[-1]:
-                for each in installed:
-                    if each != "tutorial":
-                        file = log / f"{each}{workers}.log"
-                        add(f"{each}, {how}", *stack.enter_context(peer(each, folder, workers, file)))
-    return contestants, ready
 
 
 def _processor() -> str:

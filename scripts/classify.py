@@ -15,10 +15,10 @@ from typing import Any
 
 from handler.answer import KOREAN
 from handler.request import SentencePair
-from scripts.client import DEFAULT_URL, Client
-from scripts.command_line import argument_parser, run
-from scripts.files.classify_file import RETRIES, classify_file
-from scripts.files.pair_files import PairFile
+from scripts.command_line.arguments import argument_parser, run
+from scripts.pairs.classification import RETRIES, classify_file
+from scripts.pairs.client import DEFAULT_URL, Client
+from scripts.pairs.reader import PairFile
 
 BAR = 40
 """Characters of a bar that stands for certainty."""

@@ -9,11 +9,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.command_line import argument_parser, run
-from scripts.operating.management import Management, Version, inference_url
-from scripts.operating.operations import Gate, Operations
+from scripts import PROJECT
+from scripts.command_line.arguments import argument_parser, run
+from scripts.torchserve.management import Management, Version, inference_url
+from scripts.torchserve.operations import Gate, Operations
 
-MEMORY = Path(__file__).resolve().parent.parent / ".run" / "promotions.json"
+MEMORY = PROJECT / ".run" / "promotions.json"
 KEY_FILE = "TORCHSERVE_KEY_FILE"
 
 

@@ -30,7 +30,7 @@ from transformers import BertForSequenceClassification
 from handler.encoding import EncodedPair, PairEncoder
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.command_line import argument_parser, run
+from scripts.command_line.arguments import argument_parser, run
 from scripts.demo.demo_data import (
     LABELS,
     SOURCES,

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from scripts.build_archive import PROJECT, build_archive
-from scripts.convert_checkpoint import convert_checkpoint
-from scripts.running.server import Ports, TorchServe
+from scripts import PROJECT
+from scripts.model.archive import build_archive
+from scripts.model.conversion import convert_checkpoint
+from scripts.torchserve.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint, write_pretrained
 
 SHARED = PROJECT.parent / "shared"
+KINDS = ("unit", "service", "browser", "cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the marker of the folder that it lies in."""
+    for item in items:
+        kind = item.path.relative_to(PROJECT / "tests").parts[0]
+        assert kind in KINDS, f"{item.path} lies in none of the folders {', '.join(KINDS)}"
+        item.add_marker(kind)
 
 
 @pytest.fixture(scope="session")

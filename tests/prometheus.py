@@ -12,7 +12,7 @@ from typing import Any, Self
 import requests
 import yaml
 
-from scripts.build_archive import PROJECT
+from scripts import PROJECT
 from tests.programs import need
 
 CONFIG = PROJECT / "config" / "prometheus.yml"

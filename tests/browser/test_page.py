@@ -15,8 +15,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
-from scripts.gateway import Address, Gateway
-from scripts.running.server import Ports, TorchServe
+from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.server import Ports, TorchServe
 from tests.browser.conftest import Open
 from tests.programs import need
 

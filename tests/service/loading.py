@@ -12,9 +12,9 @@ from typing import Self
 import requests
 import torch
 
-from scripts.build_archive import build_archive
-from scripts.convert_checkpoint import convert_checkpoint
-from scripts.operating.management import Management
+from scripts.model.archive import build_archive
+from scripts.model.conversion import convert_checkpoint
+from scripts.torchserve.management import Management
 from tests.making import random_weights, write_lightning_checkpoint
 
 LABELS = ("entailment", "contradiction", "neutral")

@@ -24,8 +24,8 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from handler.request import SentencePair
-from scripts.build_archive import build_archive
-from scripts.running.server import Ports, TorchServe
+from scripts.model.archive import build_archive
+from scripts.torchserve.server import Ports, TorchServe
 from tests.service.abuse import Case, cases, plain
 
 LOCAL = threading.local()

@@ -16,11 +16,11 @@ import requests
 
 from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
-from scripts.build_archive import PROJECT
-from scripts.client import Client, ServiceRefusedError, ServiceUnreachableError
-from scripts.evaluate import evaluate_checkpoint, evaluate_url
-from scripts.files.labelled_pairs import LabelledPair
-from scripts.running.server import TorchServe
+from scripts import PROJECT
+from scripts.pairs.client import Client, ServiceRefusedError, ServiceUnreachableError
+from scripts.pairs.evaluation import evaluate_checkpoint, evaluate_url
+from scripts.pairs.labelled import LabelledPair
+from scripts.torchserve.server import TorchServe
 
 JSON = "application/json; charset=utf-8"
 WORDS = ["비가", "온다.", "남자가", "책을", "읽는다.", "여자가", "날씨가", "맑다.", "없다.", "있다."]

@@ -11,12 +11,13 @@ import pytest
 
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.benchmark import TUTORIAL, Row, benchmark, generated_pairs, to_markdown
-from scripts.benchmark_contestants import Contestant
-from scripts.benchmark_load import Measured, measure_load
-from scripts.build_archive import PROJECT
-from scripts.running.server import TorchServe
-from scripts.running.sizing import suitable_workers
+from scripts import PROJECT
+from scripts.bench.comparison import TUTORIAL, Row, benchmark, generated_pairs
+from scripts.bench.load import Measured, measure_load
+from scripts.bench.report import to_markdown
+from scripts.bench.targets import Contestant
+from scripts.torchserve.server import TorchServe
+from scripts.torchserve.sizing import suitable_workers
 
 
 def measured(rate: float, clients: int = 1, wrong: int = 0) -> Measured:

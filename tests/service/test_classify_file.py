@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from handler.request import SentencePair
-from scripts.build_archive import PROJECT
-from scripts.client import Client, ServiceUnreachableError
-from scripts.files.classify_file import PAIRS, classify_file
-from scripts.files.pair_files import PairFile
-from scripts.running.server import Ports, TorchServe
+from scripts import PROJECT
+from scripts.pairs.classification import PAIRS, classify_file
+from scripts.pairs.client import Client, ServiceUnreachableError
+from scripts.pairs.reader import PairFile
+from scripts.torchserve.server import Ports, TorchServe
 
 COLUMNS = ["번호", "전제", "가설"]
 LABELS = ["entailment", "contradiction", "neutral"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from scripts.build_archive import PROJECT, build_archive
-from scripts.running.server import Ports, TorchServe
+from scripts import PROJECT
+from scripts.model.archive import build_archive
 from scripts.serve import DEMO
+from scripts.torchserve.server import Ports, TorchServe
 
 
 def test_the_readme_answer_is_what_the_demo_answers(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from scripts.running.server import Ports, TorchServe
+from scripts.torchserve.server import Ports, TorchServe
 from tests.service.test_answers import GOOD, pairs
 
 

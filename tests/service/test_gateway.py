@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import requests
 
-from scripts.gateway import Address, Gateway
-from scripts.running.server import Ports, TorchServe
-from scripts.serve import serve
+from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.server import Ports, TorchServe
+from scripts.torchserve.service import serve
 from tests.programs import need
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}

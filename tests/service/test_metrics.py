@@ -17,8 +17,8 @@ import requests
 import yaml
 
 from handler.recorder import HEARTBEAT_SECONDS
-from scripts.build_archive import PROJECT
-from scripts.running.server import Ports, TorchServe
+from scripts import PROJECT
+from scripts.torchserve.server import Ports, TorchServe
 from tests.prometheus import Prometheus
 
 CONFIG = PROJECT / "config"

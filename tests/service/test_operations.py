@@ -19,12 +19,12 @@ import pytest
 import requests
 
 from handler.errors import ServiceError
-from scripts.build_archive import build_archive
-from scripts.convert_checkpoint import convert_checkpoint
-from scripts.operating.management import Management, OperationError
-from scripts.operating.operations import Gate, Operations
-from scripts.running.readiness import Readiness
-from scripts.running.server import Ports, TorchServe
+from scripts.model.archive import build_archive
+from scripts.model.conversion import convert_checkpoint
+from scripts.torchserve.management import Management, OperationError
+from scripts.torchserve.operations import Gate, Operations
+from scripts.torchserve.readiness import Readiness
+from scripts.torchserve.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint
 from tests.service.loading import (
     LABEL_OF,

@@ -13,10 +13,10 @@ import requests
 from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
 from handler.request import SentencePair
-from scripts.build_archive import build_archive
-from scripts.convert_checkpoint import choose_checkpoint, convert_checkpoint
-from scripts.gateway import Address, Gateway
-from scripts.running.server import Ports, TorchServe
+from scripts.model.archive import build_archive
+from scripts.model.conversion import choose_checkpoint, convert_checkpoint
+from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.server import Ports, TorchServe
 from tests.programs import need
 
 MENDED = {

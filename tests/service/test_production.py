@@ -12,10 +12,10 @@ import psutil
 import pytest
 import requests
 
-from scripts.build_archive import PROJECT
-from scripts.client import Client, ServiceRefusedError
-from scripts.operating.management import Keys, Management
-from scripts.running.server import CONFIG, Ports, TorchServe
+from scripts import CONFIG, PROJECT
+from scripts.pairs.client import Client, ServiceRefusedError
+from scripts.torchserve.management import Keys, Management
+from scripts.torchserve.server import Ports, TorchServe
 from tests.service.loading import PAIR, write_biased_archive
 
 

@@ -17,8 +17,9 @@ import pytest
 import requests
 
 from handler.errors import ConfigurationError
-from scripts.build_archive import build_archive
-from scripts.running.server import CONFIG, Ports, TorchServe
+from scripts import CONFIG
+from scripts.model.archive import build_archive
+from scripts.torchserve.server import Ports, TorchServe
 from tests.service.test_answers import GOOD
 
 MARKER = "숨길말"

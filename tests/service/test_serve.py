@@ -15,11 +15,11 @@ import pytest
 import requests
 
 from handler.errors import ConfigurationError
-from scripts.build_archive import PROJECT
-from scripts.operating.management import Management
-from scripts.running.draining import drain
-from scripts.running.server import Ports, TorchServe
-from scripts.running.sizing import suitable_workers
+from scripts import PROJECT
+from scripts.torchserve.draining import drain
+from scripts.torchserve.management import Management
+from scripts.torchserve.server import Ports, TorchServe
+from scripts.torchserve.sizing import suitable_workers
 from tests.programs import need
 from tests.service.loading import LABEL_OF, Clients, write_biased_archive
 

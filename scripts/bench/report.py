@@ -1,0 +1,86 @@
+"""What a benchmark found, as a table and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ConfigurationError
+from scripts.bench.comparison import TUTORIAL, Row
+
+
+def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[str, Any]) -> str:
+    """The result for people: ratios first."""
+    names = list(dict.fromkeys(row.name for row in rows))
+    clients = sorted({row.measured.clients for row in rows})
+    by_key = {(row.name, row.measured.clients): row.measured for row in rows}
+
+    def rate(name: str, count: int) -> float:
+        return by_key[name, count].pairs_per_second
+
+    def ratios(title: str, shown: Sequence[str], value: Callable[[str, int], str]) -> list[str]:
+        heads = " | ".join(f"{count} client{'s' * (count > 1)}" for count in clients)
+        table = [f"{title}:", "", f"| | {heads} |", "|---|" + "--:|" * len(clients)]
+        for name in shown:
+            table.append(f"| {name} | {' | '.join(value(name, count) for count in clients)} |")
+        return [*table, ""]
+
+    lines = []
+    if TUTORIAL in names:
+        best = max(rate(TUTORIAL, count) for count in clients)
+        title = f"Times the pairs a second of the tutorial's way at its best ({best:.1f})"
+        lines += ratios(title, names, lambda name, count: f"{rate(name, count) / best:.1f}")
+    engine = {row.name: row.engine for row in rows if row.engine in names}
+    if engine:
+        lines += ratios(
+            "Percent of the pairs a second of its bare engine",
+            list(engine),
+            lambda name, count: f"{100 * rate(name, count) / rate(engine[name] or '', count):.0f}",
+        )
+    lines += ["| | clients | pairs/s | p50 ms | p95 ms | p99 ms | cores | memory MB |"]
+    lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for count in clients:
+        for name in names:
+            one = by_key[name, count]
+            lines.append(
+                f"| {name} | {count} | {one.pairs_per_second:.1f} | {one.p50_ms:.1f} | {one.p95_ms:.1f} "
+                f"| {one.p99_ms:.1f} | {one.cpu:.2f} | {one.memory_mb:.0f} |"
+            )
+    how = f"{rounds} rounds of {seconds:g} s each, in turns; median of the rounds"
+    lines += [
+        "",
+        f"{about['model']}, {about['pairs']} pairs of {about['tokens']:.0f} tokens on average; {how}.",
+    ]
+    lines += [f"{about['machine']}, {about['cores']} cores, {about['date']}."]
+    lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about["ready"].items()]
+    return "\n".join(lines)
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Plot pairs a second over clients, as SVG.
+
+    Raises:
+        ConfigurationError: matplotlib isn't installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConfigurationError("a plot needs: pip install -r requirements-bench.txt") from None
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for name in dict.fromkeys(row.name for row in rows):
+        points = sorted(
+            (row.measured.clients, row.measured.pairs_per_second) for row in rows if row.name == name
+        )
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    ticks = sorted({row.measured.clients for row in rows})
+    axes.set(xscale="log", yscale="log", xlabel="clients", ylabel="pairs a second")
+    axes.set_xticks(ticks, [str(count) for count in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(file)
+    pyplot.close(figure)

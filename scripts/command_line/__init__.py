@@ -1,0 +1,1 @@
+"""What every verb does alike: arguments, exit codes, tables and number formats."""

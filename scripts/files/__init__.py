@@ -1,1 +1,0 @@
-"""Reading pairs from files, and writing verdicts that survive a kill."""

@@ -1,1 +1,0 @@
-"""Operating a running TorchServe over its management API."""

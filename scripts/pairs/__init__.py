@@ -1,0 +1,1 @@
+"""Files of sentence pairs in, predictions out: the reader, resumable output and the client."""

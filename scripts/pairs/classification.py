@@ -1,0 +1,234 @@
+"""Classifying a whole file: several requests in flight, rows in order, each fault kept to its row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from handler.errors import (
+    ConfigurationError,
+    InferenceFailed,
+    InternalError,
+    InvalidPair,
+    InvalidRequest,
+    LimitExceeded,
+    ServiceError,
+)
+from handler.request import SentencePair
+from scripts.pairs.client import Client, ServiceRefusedError
+from scripts.pairs.reader import PairFile, Row
+from scripts.pairs.resumable_output import ResumableOutput
+
+PAIRS = 32
+"""Pairs in one request at most."""
+
+CHARACTERS = 200_000
+"""Characters in one request at most, unless one pair alone has more: a third of what TorchServe takes."""
+
+RETRIES = 12
+"""Times that a request is sent again: the service may be away for a minute, a restart or two."""
+
+ADDED = ("prediction", "truncated", "model", "error")
+"""Columns that every output has beside the input's own; each label has one too."""
+
+ROW_FAULTS = {
+    each.type for each in (InvalidRequest, InvalidPair, LimitExceeded, InferenceFailed, InternalError)
+}
+"""Errors that belong to a pair; others, such as an unknown model or a wrong key, end the run."""
+
+Verdict = dict[str, Any] | str
+"""The service's answer to one pair, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run has done."""
+
+    rows: int
+    """In the output, those of earlier runs included."""
+    resumed: int
+    """Of them from earlier runs."""
+    seconds: float
+    """That this run took."""
+    labels: dict[str, int]
+    truncated: int
+    errors: int
+
+    def to_text(self) -> str:
+        """A few lines for people."""
+        done = self.rows - self.resumed
+        lines = [f"{self.rows} rows, {done} of them in this run at {done / max(self.seconds, 1e-9):.1f}/s"]
+        lines += [
+            f"  {label:<14} {count:>8}  {count / self.rows:6.1%}" for label, count in self.labels.items()
+        ]
+        return "\n".join(
+            [*lines, f"  truncated      {self.truncated:>8}", f"  errors         {self.errors:>8}"]
+        )
+
+
+def classify_file(
+    source: PairFile, output: Path, client: Client, concurrency: int = 4, force: bool = False
+) -> Summary:
+    """Classify every row of `source` into `output`, or go on with a run that was stopped.
+
+    Args:
+        source: the surveyed input.
+        output: `.csv` (UTF-8 with a byte order mark, which Excel needs) or `.jsonl`; the input's columns, and
+            behind them `prediction`, a probability for each label, `truncated`, `model` and `error`.
+        client: should retry, so that a restart of the service doesn't end the run.
+        concurrency: requests in flight.
+        force: start over and replace `output`.
+
+    Raises:
+        ConfigurationError: `output` can't be written or belongs to something else.
+        ServiceError: the service is away for longer than the client retries; run it again to go on.
+    """
+    # A first question shows the labels, and that the service is there, before anything is written.
+    (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
+    layout = _Layout.of(output, source, tuple(first["probabilities"]))
+    task = {"input": source.sha256, "columns": list(source.texts), "labels": list(layout.labels)}
+    began = time.monotonic()
+    with ResumableOutput(output, task, layout.header(), force) as written:
+        resumed = written.rows
+        pool = ThreadPoolExecutor(concurrency)
+        bar = tqdm(total=source.rows, initial=resumed, unit="pair", disable=None)
+        waiting: deque[tuple[list[Row], Future[list[Verdict]]]] = deque()
+        requests = _requests(source.read(resumed))
+        try:
+            while True:
+                # Twice as many as are in flight, so that a slow one at the head lets none of the others idle.
+                while len(waiting) < 2 * concurrency and (rows := next(requests, None)):
+                    waiting.append((rows, pool.submit(_verdicts, client, rows)))
+                if not waiting:
+                    break
+                rows, future = waiting.popleft()
+                verdicts = future.result()
+                written.append(layout.rows(rows, verdicts), len(rows), _count(verdicts))
+                bar.update(len(rows))
+            written.finish()
+        except (ServiceError, KeyboardInterrupt):
+            tqdm.write(f"stopped after {written.rows} of {source.rows} rows; the same command goes on there")
+            raise
+        finally:
+            bar.close()
+            pool.shutdown(cancel_futures=True)
+    labels = {label: written.counts[f"label {label}"] for label in layout.labels}
+    seconds = time.monotonic() - began
+    counts = written.counts
+    return Summary(written.rows, resumed, seconds, labels, counts["truncated"], counts["error"])
+
+
+def _requests(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Cut rows into requests of a size that the service takes."""
+    request: list[Row] = []
+    characters = 0
+    for row in rows:
+        size = len(row.pair.premise) + len(row.pair.hypothesis) if isinstance(row.pair, SentencePair) else 0
+        if request and (len(request) == PAIRS or characters + size > CHARACTERS):
+            yield request
+            request, characters = [], 0
+        request.append(row)
+        characters += size
+    if request:
+        yield request
+
+
+def _verdicts(client: Client, rows: Sequence[Row]) -> list[Verdict]:
+    """A verdict for each row, in order; rows without a pair aren't asked about."""
+    asked = iter(_ask(client, [row.pair for row in rows if isinstance(row.pair, SentencePair)]))
+    return [next(asked) if isinstance(row.pair, SentencePair) else str(row.pair) for row in rows]
+
+
+def _ask(client: Client, pairs: list[SentencePair]) -> list[Verdict]:
+    """Ask about all pairs at once; where they are refused for one of them, halve until it stands alone."""
+    if not pairs:
+        return []
+    try:
+        return list(client.classify(pairs))
+    except ServiceRefusedError as error:
+        # 413 without a type comes from TorchServe or a gateway, which say no more.
+        if error.kind not in ROW_FAULTS and error.status != 413:
+            raise
+        if len(pairs) == 1:
+            return [error.message.removeprefix("[0].").removeprefix("[0]: ")]
+    middle = len(pairs) // 2
+    return _ask(client, pairs[:middle]) + _ask(client, pairs[middle:])
+
+
+def _count(verdicts: Sequence[Verdict]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for verdict in verdicts:
+        if isinstance(verdict, str):
+            counts["error"] += 1
+        else:
+            counts[f"label {verdict['label']}"] += 1
+            counts["truncated"] += bool(verdict["truncated"])
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a verdict stands in the output."""
+
+    labels: tuple[str, ...]
+    columns: tuple[str, ...] | None
+    """Of a CSV; None for JSON lines."""
+
+    @classmethod
+    def of(cls, output: Path, source: PairFile, labels: tuple[str, ...]) -> _Layout:
+        kind = output.suffix.lower()
+        if kind not in (".csv", ".jsonl"):
+            raise ConfigurationError(f"{output}: the output must end in .csv or .jsonl")
+        taken = sorted({*ADDED, *labels} & {*source.columns})
+        if taken:
+            raise ConfigurationError(f"{source.path} already has a column {', '.join(taken)}; rename it")
+        columns = (*source.columns, ADDED[0], *labels, *ADDED[1:]) if kind == ".csv" else None
+        return cls(labels, columns)
+
+    def header(self) -> bytes:
+        """What the file begins with."""
+        return "\ufeff".encode() + self._csv([self.columns]) if self.columns else b""
+
+    def rows(self, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> bytes:
+        """Rows of the output, in UTF-8."""
+        filled = [row.cells | self._added(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+        if self.columns:
+            return self._csv([[_cell(row.get(column)) for column in self.columns] for row in filled])
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in filled).encode(
+            errors="backslashreplace"
+        )
+
+    def _added(self, verdict: Verdict) -> dict[str, Any]:
+        if isinstance(verdict, str):
+            return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": verdict}
+        if tuple(verdict["probabilities"]) != self.labels:
+            raise ConfigurationError("the service now has a model with other labels")
+        added: dict[str, Any] = {"prediction": verdict["label"]}
+        # The rest is noise, which depends on what else was in the batch.
+        added |= {label: round(value, 6) for label, value in verdict["probabilities"].items()}
+        added["truncated"] = verdict["truncated"]
+        added["model"] = f"{verdict['model']['name']} {verdict['model']['version']}"
+        return added | {"error": None}
+
+    @staticmethod
+    def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        return text.getvalue().encode(errors="backslashreplace")
+
+
+def _cell(value: Any) -> str:
+    """A value of JSON as a cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

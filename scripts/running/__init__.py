@@ -1,1 +1,0 @@
-"""Running a TorchServe: start, readiness, draining, stop, and what a restart brings back."""

@@ -1,0 +1,1 @@
+"""One running TorchServe: process, ports, management, rollout, saved state, readiness, drain, gateway."""

@@ -1,0 +1,77 @@
+"""The operator's command line: what it prints, and what it refuses before it asks anybody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import PROJECT
+from scripts.manage import format_versions
+from scripts.torchserve.management import Version, Worker, inference_url
+from scripts.torchserve.ports import Ports
+
+
+def manage(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "scripts" / "manage.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_versions_are_shown_as_a_table() -> None:
+    ready, loading = Worker(1, "READY"), Worker(2, "LOADING")
+    table = format_versions(
+        [
+            Version("1.0", "nli-1.0.mar", False, 1, (ready,), 0),
+            Version("2.10", "nli-2.10.mar", True, 2, (ready, loading), 17),
+        ]
+    )
+    assert table.splitlines() == [
+        "   VERSION  WORKERS    QUEUED  ARCHIVE",
+        "   1.0      1/1 ready  0       nli-1.0.mar",
+        "*  2.10     1/2 ready  17      nli-2.10.mar",
+        "* answers where the URL names no version",
+    ]
+
+
+def test_the_inference_api_is_one_port_below() -> None:
+    assert inference_url("http://127.0.0.1:8081") == "http://127.0.0.1:8080"
+    assert inference_url("https://[::1]:9001/") == "https://[::1]:9000/"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        pytest.param(["scale", "1.0", "0"], "must be at least 1", id="no-workers-at-all"),
+        pytest.param(["rollout", "a.mar", "--max-drop", "0.1"], "need --evaluate", id="gate-without-data"),
+        pytest.param(["frobnicate"], "invalid choice", id="unknown-command"),
+        pytest.param([], "required: COMMAND", id="no-command"),
+    ],
+)
+def test_wrong_arguments_end_with_2(arguments: list[str], complaint: str) -> None:
+    done = manage(*arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "ready", "rollback"])
+def test_without_a_service_there_is_one_line_and_a_1(command: str) -> None:
+    url = f"http://127.0.0.1:{Ports.free().management}"
+    done = manage("--url", url, command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: nothing can be managed at {url}: ConnectionError\n"
+
+
+def test_keys_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "key_file.json"
+    file.write_text('{"management": {}}', encoding="utf-8")
+    done = manage("--key-file", file, "list")
+    assert done.returncode == 1
+    assert f"error: {file} is not a readable key file of TorchServe" in done.stderr
+
+
+def test_help_ends_with_an_example() -> None:
+    done = manage("--help")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-2:][0] == "example:"

@@ -1,0 +1,154 @@
+"""Archives: complete, reproducible, and never made of a checkpoint that can't be served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from handler.errors import ConfigurationError
+from scripts import PROJECT
+from scripts.model.archive import build_archive, check_checkpoint, check_model_config
+
+
+def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: Path) -> None:
+    with zipfile.ZipFile(tiny_archive) as archive:
+        names = set(archive.namelist())
+        manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
+    code = {f"handler/{file.name}" for file in (PROJECT / "handler").iterdir() if file.is_file()}
+    code = (code - {"handler/service.py"}) | {"service.py"}
+    assert names == code | {
+        "MAR-INF/MANIFEST.json",
+        "config.json",
+        "model.bin",
+        "model.xml",
+        "tokenizer.json",
+        "model-config.yaml",
+    }
+    assert manifest["model"]["modelName"] == "nli"
+    assert manifest["model"]["modelVersion"] == "1.0"
+
+
+def test_the_same_input_gives_the_same_bytes(
+    tiny_checkpoint: Path, tiny_archive: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy", copy_function=shutil.copyfile)
+    again = build_archive(copy, "1.0", tmp_path / "again.mar")
+    assert again.read_bytes() == tiny_archive.read_bytes()
+
+
+def test_the_archive_of_another_version_differs(
+    tiny_checkpoint: Path, tiny_archive: Path, tmp_path: Path
+) -> None:
+    other = build_archive(tiny_checkpoint, "1.1", tmp_path / "other.mar")
+    assert other.read_bytes() != tiny_archive.read_bytes()
+
+
+def test_an_archive_is_not_overwritten_unasked(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "nli.mar"
+    output.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="--force"):
+        build_archive(tiny_checkpoint, "1.0", output)
+    assert output.read_text(encoding="utf-8") == "mine"
+
+
+def drop_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def cut_weights_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def grow_vocabulary(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    vocabulary["가나다라마바사"] = len(vocabulary)
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def make_weights_infinite(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], torch.inf)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def drop_a_label(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["id2label"]["2"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_tokenizer, r"tokenizer\.json"),
+        (cut_weights_short, "can't be loaded"),
+        (grow_vocabulary, "tokens, the model"),
+        (make_weights_infinite, "not finite"),
+        (drop_a_label, "can't be loaded"),
+    ],
+)
+def test_an_unfit_checkpoint_never_becomes_an_archive(
+    tiny_checkpoint: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    check_checkpoint(copy)
+    damage(copy)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        build_archive(copy, "1.0", tmp_path / "store" / "nli.mar")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": "one"}, "version must be numbers"),
+        ({"version": "1/2"}, "version must be numbers"),
+        ({"model_name": "../nli"}, "model name must be"),
+    ],
+)
+def test_names_that_make_no_url_are_refused(
+    tiny_checkpoint: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    arguments: dict[str, Any] = {"version": "1.0", "model_name": "nli"} | changes
+    with pytest.raises(ConfigurationError, match=message):
+        build_archive(tiny_checkpoint, output=tmp_path / "x.mar", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_size: 8", "unknown key batch_size"),
+        ("batchSize: 0", "batchSize must be a whole number from 1"),
+        ("maxBatchDelay: 0", "maxBatchDelay must be"),  # TorchServe would silently make it 100
+        ("handler: {max_pairs: 0}", "max_pairs"),
+        ("- 1", "holds no settings"),
+        ("a: [", "can't be read"),
+    ],
+)
+def test_bad_settings_are_refused_before_they_are_packed(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "model-config.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=message):
+        check_model_config(file)
+
+
+def test_the_command_says_what_it_wrote(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    script = str(PROJECT / "scripts" / "build_archive.py")
+    output = tmp_path / "nli-2.0.mar"
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--version", "2.0", "--output", str(output)]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(output) in done.stdout

@@ -1,0 +1,212 @@
+"""Precisions: int8 that answers as float32 does, and a gate that keeps out what doesn't."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from handler.checkpoint import Checkpoint, Precision
+from handler.encoding import PairEncoder
+from handler.engine import load_engine
+from handler.errors import ConfigurationError
+from handler.request import SentencePair
+from scripts.model.precision import (
+    Calibration,
+    Comparison,
+    Gate,
+    split_pairs,
+    write_model,
+)
+from scripts.pairs.labelled import LabelledPair
+from tests.making import SYLLABLES, TINY_SHAPE
+
+CPU = torch.device("cpu")
+LOOSE = Gate(max_accuracy_drop=15, min_agreement=85)
+"""For a random model of two tiny layers, on which int8 is harder than on a trained one."""
+
+
+def some_pairs(count: int, seed: int = 0) -> list[SentencePair]:
+    random = Random(seed)
+    texts = [
+        "".join(random.choices(SYLLABLES + " ", k=random.randint(2, 25))) + "다" for _ in range(2 * count)
+    ]
+    return [SentencePair(*both) for both in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def answers(checkpoint: Checkpoint, pairs: list[SentencePair]) -> np.ndarray:
+    encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
+    return np.array(load_engine(checkpoint, CPU, 1, 4096).probabilities(encoder.encode(pairs)))
+
+
+def write_rows(file: Path, pairs: list[SentencePair], labels: list[str] | None = None) -> Path:
+    rows = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+    if labels:
+        rows = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def undecided(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The tiny model with its bias moved so that each verdict is as frequent, and many are close calls."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("undecided") / "undecided")
+    weights = load_file(folder / "model.safetensors")
+    average = np.log(answers(Checkpoint.read(folder), some_pairs(300))).mean(axis=0)
+    weights["classifier.bias"] -= torch.from_numpy(average).float()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return Checkpoint.read(folder)
+
+
+@pytest.fixture(scope="module")
+def labels(undecided: Checkpoint) -> list[str]:
+    """What that model itself says of 300 pairs: it is right about all of them."""
+    verdicts = answers(undecided, some_pairs(300)).argmax(axis=1)
+    assert min(np.bincount(verdicts)) > 50
+    return [undecided.labels[index] for index in verdicts]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_an_exported_graph_answers_as_the_checkpoint_does(
+    tiny_checkpoint: Path, tmp_path: Path, precision: Precision, tolerance: float
+) -> None:
+    checkpoint = Checkpoint.read(tiny_checkpoint)
+    write_model(checkpoint, precision, tmp_path)
+    written = Checkpoint.read(tmp_path)
+    assert written.precision == precision
+    pairs = some_pairs(60)
+    difference = np.abs(answers(written, pairs) - answers(checkpoint, pairs)).max()
+    assert 0 < difference < tolerance
+
+
+@pytest.mark.parametrize("kind", ["bert of one type", "electra", "roberta"])
+def test_what_is_no_usual_bert_is_exported_for_padded_batches(
+    tiny_checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    shape = TINY_SHAPE | {"initializer_range": 0.3, "num_labels": 3}
+    torch.manual_seed(0)
+    model: PreTrainedModel
+    if kind == "roberta":
+        model = RobertaForSequenceClassification(RobertaConfig(**shape, type_vocab_size=1))
+    elif kind == "electra":
+        model = ElectraForSequenceClassification(ElectraConfig(**shape, embedding_size=16))
+    else:
+        model = BertForSequenceClassification(BertConfig(**shape, type_vocab_size=1))
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    own = json.loads((tiny_checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {key: own[key] for key in ("id2label", "label2id", "sentence_pair")}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(tiny_checkpoint / "tokenizer.json", folder)
+    checkpoint, written = Checkpoint.read(folder), tmp_path / "written"
+    written.mkdir()
+    write_model(checkpoint, "fp32", written)
+    pairs = some_pairs(60)
+    difference = np.abs(answers(Checkpoint.read(written), pairs) - answers(checkpoint, pairs)).max()
+    assert 0 < difference < 1e-5
+
+
+def test_half_precision_keeps_the_weights_for_pytorch(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_model(Checkpoint.read(tiny_checkpoint), "fp16", tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    pairs = some_pairs(10)
+    same = answers(Checkpoint.read(tmp_path), pairs) == answers(Checkpoint.read(tiny_checkpoint), pairs)
+    assert same.all()  # without a GPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_half_precision_on_a_gpu_answers_alike(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_checkpoint)
+    write_model(checkpoint, "fp16", tmp_path)
+    encoded = PairEncoder.from_folder(tmp_path, 64).encode(some_pairs(60))
+    engine = load_engine(Checkpoint.read(tmp_path), torch.device("cuda:0"), 1, 4096)
+    difference = np.abs(np.array(engine.probabilities(encoded)) - answers(checkpoint, some_pairs(60))).max()
+    assert 0 < difference < 0.01
+
+
+def test_int8_that_agrees_passes_and_says_how_well(
+    undecided: Checkpoint, tmp_path: Path, labels: list[str]
+) -> None:
+    file = write_rows(tmp_path / "pairs.jsonl", some_pairs(300), labels)
+    folders = tmp_path / "one", tmp_path / "two"
+    said: list[str] = []
+    for folder in folders:
+        folder.mkdir()
+        write_model(undecided, "int8", folder, Calibration(file, gate=LOOSE), said.append)
+    assert said[0].startswith("int8 agrees with fp32 on ")
+    assert "150 labelled pairs: fp32 100.00 %, int8 " in said[0]
+    recorded = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))["sentence_pair"]
+    assert recorded["precision"] == "int8"
+    assert recorded["comparison"]["pairs"] == 150
+    assert (folders[0] / "model.bin").stat().st_size < (undecided.folder / "model.safetensors").stat().st_size
+    for name in ("model.xml", "model.bin"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_a_bad_calibration_is_refused(undecided: Checkpoint, tmp_path: Path, labels: list[str]) -> None:
+    # Ranges learnt from one syllable over and over don't fit real pairs; the same gate let good ones through.
+    hollow = [SentencePair("가" * first, "가" * second) for first in range(1, 13) for second in range(1, 13)]
+    calibration = write_rows(tmp_path / "hollow.jsonl", hollow)
+    validation = write_rows(tmp_path / "pairs.jsonl", some_pairs(300), labels)
+    said: list[str] = []
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(ConfigurationError, match=r"refused.*--force-precision") as caught:
+        write_model(undecided, "int8", folder, Calibration(calibration, validation, LOOSE), said.append)
+    assert len(said) == 1
+    assert "agrees with fp32 on" in str(caught.value)
+    assert "points of accuracy" in str(caught.value)
+    forced = Calibration(calibration, validation, LOOSE, forced=True)
+    write_model(undecided, "int8", folder, forced, said.append)
+    assert said[1] == said[0]
+    assert Checkpoint.read(folder).precision == "int8"
+
+
+def test_the_gate_judges_agreement_and_accuracy() -> None:
+    assert Comparison(500, 98.0, 0, None).fault(Gate()) is None
+    assert Comparison(500, 99.0, 500, (90.0, 89.5)).fault(Gate()) is None
+    assert "98 %" in str(Comparison(500, 97.9, 0, None).fault(Gate()))
+    fault = str(Comparison(500, 97.0, 500, (90.0, 89.0)).fault(Gate()))
+    assert "97.00 %" in fault
+    assert "1.00 points" in fault
+
+
+def test_what_is_measured_was_not_learnt() -> None:
+    rows = [LabelledPair(pair, None) for pair in some_pairs(1000)]
+    learnt, held_out = split_pairs(rows + rows)
+    assert (len(learnt), len(held_out)) == (300, 700)
+    assert not {row.pair for row in learnt} & {row.pair for row in held_out}
+    assert split_pairs(rows) == (learnt, held_out)
+    validation = rows[:400]
+    assert not {row.pair for row in learnt} & {row.pair for row in split_pairs(rows, validation)[1]}
+
+
+def test_too_few_pairs_are_refused() -> None:
+    rows = [LabelledPair(pair, None) for pair in some_pairs(50)]
+    with pytest.raises(ConfigurationError, match="50 different pairs; at least 100"):
+        split_pairs(rows * 10)
+
+
+def test_int8_without_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--calibration"):
+        write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path)

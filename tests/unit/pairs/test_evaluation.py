@@ -1,0 +1,79 @@
+"""Evaluation: figures checked against hand-made cases and an independent computation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handler.errors import ConfigurationError
+from handler.request import SentencePair
+from scripts import PROJECT
+from scripts.pairs.evaluation import evaluate, expected_calibration_error
+from scripts.pairs.labelled import LabelledPair
+
+LABELS = ("entailment", "contradiction", "neutral")
+
+
+def predict(pairs: Sequence[SentencePair]) -> list[dict[str, float]]:
+    """A model that reads its verdict from the premise, such as "0.7 0.2 0.1"."""
+    return [dict(zip(LABELS, map(float, pair.premise.split()), strict=True)) for pair in pairs]
+
+
+def labelled(probabilities: str, label: str | None) -> LabelledPair:
+    return LabelledPair(SentencePair(probabilities, "x"), label)
+
+
+def test_a_case_worked_out_by_hand() -> None:
+    rows = [labelled("0.9 0.05 0.05", "entailment"), labelled("0.9 0.05 0.05", "neutral")]
+    rows += [labelled("0.1 0.8 0.1", "contradiction"), labelled("0.1 0.1 0.8", "neutral")]
+    result = evaluate("hand", predict, rows)
+    assert result.accuracy == 0.75
+    assert result.confusion == ((1, 0, 0), (0, 1, 0), (1, 0, 1))
+    assert result.f1 == pytest.approx({"entailment": 2 / 3, "contradiction": 1.0, "neutral": 2 / 3})
+    # Two bins: at 0.9 half are right, at 0.8 all.
+    assert result.calibration_error == pytest.approx((2 * abs(0.5 - 0.9) + 2 * abs(1.0 - 0.8)) / 4)
+    assert "75.00%" in result.to_text()
+
+
+def test_order_is_kept_over_many_batches_and_threads() -> None:
+    rows = [
+        labelled("1 0 0", "entailment"),
+        labelled("0 1 0", "contradiction"),
+        labelled("0 0 1", "neutral"),
+    ] * 50
+    assert evaluate("many", predict, rows, threads=4).accuracy == 1.0
+
+
+def test_perfect_calibration_is_zero_and_overconfidence_is_its_gap() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(1 / 3, 1, 200_000)
+    assert expected_calibration_error(confidence, random.uniform(size=200_000) < confidence) < 0.01
+    always = np.full(1000, 0.99)
+    assert expected_calibration_error(always, np.arange(1000) % 2 == 0) == pytest.approx(0.49)
+
+
+@pytest.mark.parametrize("label", [None, "maybe"])
+def test_a_label_that_the_model_does_not_know_is_an_error(label: str | None) -> None:
+    with pytest.raises(ConfigurationError, match="row 0 has"):
+        evaluate("x", predict, [labelled("1 0 0", label)])
+
+
+def test_the_command_prints_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    lines = [
+        {"premise": "비가 온다.", "hypothesis": f"날씨가 {index}", "label": "neutral"} for index in range(40)
+    ]
+    data.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    script = str(PROJECT / "scripts" / "evaluate.py")
+    arguments = ["--data", str(data), "--checkpoint", str(tiny_checkpoint), "--json"]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["pairs"] == 40
+    assert sum(map(sum, result["confusion"])) == 40

@@ -1,0 +1,79 @@
+"""What a start of the service brings, given what the last one had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.errors import ConfigurationError
+from scripts.model.archive import build_archive
+from scripts.torchserve.saved_state import Registered, describe_start
+from scripts.torchserve.service import plan, sole_use
+
+
+@pytest.fixture(scope="module")
+def store(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    for version in ("1.0", "2.0", "3.0"):
+        build_archive(tiny_checkpoint, version, folder / f"nli-{version}.mar")
+    return folder
+
+
+@pytest.fixture
+def last(store: Path) -> Registered:
+    """Started with 1.0; in the end 2.0 was the default beside it, with three workers."""
+    versions: dict[str, Any] = {
+        "1.0": {"marName": "nli-1.0.mar", "defaultVersion": False, "minWorkers": 1},
+        "2.0": {"marName": "nli-2.0.mar", "defaultVersion": True, "minWorkers": 3},
+    }
+    return Registered(describe_start([store / "nli-1.0.mar"], None), store, {"models": {"nli": versions}})
+
+
+def names(archives: object) -> list[str]:
+    assert isinstance(archives, (list, tuple))
+    return [archive.name for archive in archives]
+
+
+def test_the_first_start_brings_what_is_asked_for(store: Path) -> None:
+    planned = plan([store / "nli-1.0.mar"], 2, None)
+    assert (names(planned.archives), planned.workers, planned.settings) == (["nli-1.0.mar"], 2, {})
+
+
+@pytest.mark.parametrize("wish", [True, False], ids=["the-same-wish", "no-wish"])
+def test_the_same_again_brings_back_what_was_registered(store: Path, last: Registered, wish: bool) -> None:
+    planned = plan([store / "nli-1.0.mar"] if wish else None, None, last)
+    assert (names(planned.archives), planned.workers) == (["nli-2.0.mar", "nli-1.0.mar"], None)
+    assert planned.settings == last.settings()
+    assert planned.started_with == last.started_with
+
+
+@pytest.mark.parametrize("wish", [True, False], ids=["the-same-wish", "no-wish"])
+def test_another_number_of_workers_keeps_the_versions(store: Path, last: Registered, wish: bool) -> None:
+    planned = plan([store / "nli-1.0.mar"] if wish else None, 2, last)
+    assert (names(planned.archives), planned.workers) == (["nli-2.0.mar", "nli-1.0.mar"], 2)
+    assert planned.settings == {}
+    again = plan(None, None, Registered(planned.started_with, store, last.snapshot))
+    assert again.settings == last.settings()
+
+
+def test_other_archives_are_a_new_beginning(store: Path, last: Registered) -> None:
+    planned = plan([store / "nli-3.0.mar"], None, last)
+    assert (names(planned.archives), planned.settings) == (["nli-3.0.mar"], {})
+
+
+def test_a_broken_archive_is_told(tmp_path: Path, last: Registered) -> None:
+    with pytest.raises(ConfigurationError, match="doesn't exist"):
+        plan([tmp_path / "missing.mar"], None, last)
+
+
+def test_a_folder_is_for_one_service_and_free_afterwards(tmp_path: Path) -> None:
+    with (
+        sole_use(tmp_path),
+        pytest.raises(ConfigurationError, match=r"runs in .* already"),
+        sole_use(tmp_path),
+    ):
+        pass
+    with sole_use(tmp_path):
+        pass
