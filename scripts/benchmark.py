@@ -21,7 +21,7 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import PairEncoder
 from scripts.bench.comparison import PACKAGES, benchmark, generated_pairs, start_targets
 from scripts.bench.report import draw, to_markdown
-from scripts.command_line.arguments import argument_parser, run
+from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
 from scripts.pairs.labelled import read_labelled_pairs
 
 
@@ -40,12 +40,14 @@ def main() -> int:
         help="of that model; repeat for each precision",
     )
     parser.add_argument("--data", type=Path, help="pairs to ask, such as KLUE's; default: generated ones")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 64], help="(1 8 32 64)")
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement (5)")
-    parser.add_argument("--rounds", type=int, default=3, help="(3)")
+    parser.add_argument(
+        "--clients", type=positive_integer, nargs="+", default=[1, 8, 32, 64], help="(1 8 32 64)"
+    )
+    parser.add_argument("--seconds", type=positive_number, default=5, help="of each measurement (5)")
+    parser.add_argument("--rounds", type=positive_integer, default=3, help="(3)")
     parser.add_argument(
         "--workers",
-        type=int,
+        type=positive_integer,
         nargs="+",
         help="of the service and its peers; several are compared (default: as scripts/serve does)",
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from handler.answer import KOREAN
 from handler.request import SentencePair
-from scripts.command_line.arguments import argument_parser, run
+from scripts.command_line.arguments import argument_parser, positive_integer, run
 from scripts.pairs.classification import RETRIES, classify_file
 from scripts.pairs.client import DEFAULT_URL, Client
 from scripts.pairs.reader import PairFile
@@ -60,7 +60,9 @@ def main() -> int:
     files.add_argument("--output", type=Path, help=".csv or .jsonl")
     files.add_argument("--premise-column", metavar="NAME", help="default: premise, sentence1 or 전제")
     files.add_argument("--hypothesis-column", metavar="NAME", help="default: hypothesis, sentence2 or 가설")
-    files.add_argument("--concurrency", type=_positive, default=4, help="requests in flight (default: 4)")
+    files.add_argument(
+        "--concurrency", type=positive_integer, default=4, help="requests in flight (default: 4)"
+    )
     files.add_argument("--force", action="store_true", help="start over, and replace the output")
     arguments = parser.parse_args()
     if arguments.input:
@@ -83,12 +85,6 @@ def _classify_file(arguments: argparse.Namespace) -> int:
         summary = classify_file(source, arguments.output, client, arguments.concurrency, arguments.force)
     print(f"wrote {arguments.output}: {summary.to_text()}")
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from handler.errors import ConfigurationError
 from scripts.bench.comparison import TUTORIAL, Row
+from scripts.command_line.tables import markdown_table
 
 
 def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[str, Any]) -> str:
@@ -20,11 +21,9 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
         return by_key[name, count].pairs_per_second
 
     def ratios(title: str, shown: Sequence[str], value: Callable[[str, int], str]) -> list[str]:
-        heads = " | ".join(f"{count} client{'s' * (count > 1)}" for count in clients)
-        table = [f"{title}:", "", f"| | {heads} |", "|---|" + "--:|" * len(clients)]
-        for name in shown:
-            table.append(f"| {name} | {' | '.join(value(name, count) for count in clients)} |")
-        return [*table, ""]
+        header = ["", *(f"{count} client{'s' * (count > 1)}" for count in clients)]
+        rows = [[name, *(value(name, count) for count in clients)] for name in shown]
+        return [f"{title}:", "", markdown_table(header, rows), ""]
 
     lines = []
     if TUTORIAL in names:
@@ -38,15 +37,14 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
             list(engine),
             lambda name, count: f"{100 * rate(name, count) / rate(engine[name] or '', count):.0f}",
         )
-    lines += ["| | clients | pairs/s | p50 ms | p95 ms | p99 ms | cores | memory MB |"]
-    lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
+    figures = []
     for count in clients:
         for name in names:
             one = by_key[name, count]
-            lines.append(
-                f"| {name} | {count} | {one.pairs_per_second:.1f} | {one.p50_ms:.1f} | {one.p95_ms:.1f} "
-                f"| {one.p99_ms:.1f} | {one.cpu:.2f} | {one.memory_mb:.0f} |"
-            )
+            times = [f"{value:.1f}" for value in (one.pairs_per_second, one.p50_ms, one.p95_ms, one.p99_ms)]
+            figures.append([name, str(count), *times, f"{one.cpu:.2f}", f"{one.memory_mb:.0f}"])
+    header = ["", "clients", "pairs/s", "p50 ms", "p95 ms", "p99 ms", "cores", "memory MB"]
+    lines += [markdown_table(header, figures)]
     how = f"{rounds} rounds of {seconds:g} s each, in turns; median of the rounds"
     lines += [
         "",

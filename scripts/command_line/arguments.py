@@ -1,8 +1,9 @@
-"""How every script ends: an exit code that means something, and no traceback for a user's mistake."""
+"""How every verb reads its arguments and ends: an exit code, and one line instead of a traceback."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -18,8 +19,26 @@ def argument_parser(description: str, example: str) -> argparse.ArgumentParser:
     )
 
 
+def positive_integer(text: str) -> int:
+    """An argument's type: a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """An argument's type: a finite number above 0, such as a time in seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def run(command: Callable[[], int | None]) -> int:
-    """Run a script's body: 0 it did what was asked, 1 it couldn't (one line on stderr says why), 130 Ctrl-C.
+    """Run a verb's body: 0 it did what was asked, 1 it couldn't (one line on stderr says why), 130 Ctrl-C.
 
     Wrong arguments end with 2, by argparse.
     """
@@ -33,3 +52,7 @@ def run(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder without permission
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1

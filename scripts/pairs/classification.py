@@ -25,6 +25,7 @@ from handler.errors import (
     ServiceError,
 )
 from handler.request import SentencePair
+from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client, ServiceRefusedError
 from scripts.pairs.reader import PairFile, Row
 from scripts.pairs.resumable_output import ResumableOutput
@@ -67,12 +68,13 @@ class Summary:
     def to_text(self) -> str:
         """A few lines for people."""
         done = self.rows - self.resumed
-        lines = [f"{self.rows} rows, {done} of them in this run at {done / max(self.seconds, 1e-9):.1f}/s"]
-        lines += [
-            f"  {label:<14} {count:>8}  {count / self.rows:6.1%}" for label, count in self.labels.items()
+        rows = [
+            (f"  {label}", str(count), f"{count / self.rows:.1%}") for label, count in self.labels.items()
         ]
-        return "\n".join(
-            [*lines, f"  truncated      {self.truncated:>8}", f"  errors         {self.errors:>8}"]
+        rows += [("  truncated", str(self.truncated), ""), ("  errors", str(self.errors), "")]
+        return (
+            f"{self.rows} rows, {done} of them in this run at {done / max(self.seconds, 1e-9):.1f}/s\n"
+            + text_table(rows, "<>>")
         )
 
 

@@ -16,6 +16,7 @@ from handler.encoding import PairEncoder
 from handler.engine import available_cores, load_engine
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
+from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client
 from scripts.pairs.labelled import LabelledPair
 
@@ -47,19 +48,16 @@ class Evaluation:
 
     def to_text(self) -> str:
         """A table for people."""
-        width = max(map(len, self.labels)) + 2
-        lines = [
-            f"model        {self.model}",
-            f"pairs        {self.pairs}",
-            f"accuracy     {self.accuracy:.2%}",
-            f"ECE          {self.calibration_error:.4f}",
-            "",
-            "true \\ predicted".ljust(18) + "".join(label.rjust(width) for label in self.labels) + "      F1",
+        figures = [
+            ("model", self.model),
+            ("pairs", str(self.pairs)),
+            ("accuracy", f"{self.accuracy:.2%}"),
+            ("ECE", f"{self.calibration_error:.4f}"),
         ]
-        for label, row in zip(self.labels, self.confusion, strict=True):
-            cells = "".join(str(count).rjust(width) for count in row)
-            lines.append(f"{label.ljust(18)}{cells}  {self.f1[label]:.4f}")
-        return "\n".join(lines)
+        rows = [("true \\ predicted", *self.labels, "F1")]
+        for label, counts in zip(self.labels, self.confusion, strict=True):
+            rows.append((label, *map(str, counts), f"{self.f1[label]:.4f}"))
+        return f"{text_table(figures)}\n\n{text_table(rows, '<' + '>' * (len(self.labels) + 1))}"
 
 
 def evaluate(model: str, predict: Predict, pairs: Sequence[LabelledPair], threads: int = 1) -> Evaluation:
