@@ -1,4 +1,4 @@
-"""Make a checkpoint of KcBERT's shape with random weights, to measure speed and memory with."""
+"""A checkpoint of KcBERT's shape with random weights, to measure speed and memory with."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification
 from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError
 from scripts import PROJECT
-from scripts.command_line.arguments import argument_parser, run
 from scripts.model.conversion import TUTORIAL_LABELS
 from scripts.model.weights import sha256_of
-from scripts.pairs.labelled import read_labelled_pairs
 
 DEMO = PROJECT / "checkpoints" / "demo"
 SHAPE = {
@@ -71,24 +69,3 @@ def make_full_size(texts: Iterable[str], output: Path, shape: Mapping[str, int] 
     setattr(model.config, SECTION, section)
     model.config.save_pretrained(output)
     return output
-
-
-def main() -> int:
-    """Read the arguments, make the checkpoint, and say where it is."""
-    parser = argument_parser(
-        __doc__ or "",
-        "python scripts/full_size.py --data klue-nli-v1.1_train.json --output checkpoints/full-size",
-    )
-    parser.add_argument("--data", type=Path, required=True, help="pairs whose words the vocabulary has")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    arguments = parser.parse_args()
-    pairs = [row.pair for row in read_labelled_pairs(arguments.data)]
-    output = make_full_size(
-        (text for pair in pairs for text in (pair.premise, pair.hypothesis)), arguments.output
-    )
-    print(f"wrote {output}; its weights are random, and so are its answers")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
