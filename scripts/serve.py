@@ -9,7 +9,8 @@ from pathlib import Path
 from scripts import CONFIG, PROJECT
 from scripts.command_line.arguments import argument_parser, run
 from scripts.model.archive import archive_of
-from scripts.torchserve.gateway import Address, Gateway, read_keys
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings, read_keys
 from scripts.torchserve.saved_state import Registered, record_ready, record_start
 from scripts.torchserve.server import ArchiveName, Ports, TorchServe
 from scripts.torchserve.service import plan, serve, sole_use
@@ -118,13 +119,14 @@ def _say(line: str) -> None:
 
 
 def _gateway(arguments: argparse.Namespace, server: TorchServe) -> Gateway:
-    return Gateway(
-        server.folder / "gateway.log",
-        Address("127.0.0.1", server.ports.inference),
-        Address("127.0.0.1", arguments.gateway_port),
-        ArchiveName.of(server.archives[0]).model,
-        read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+    settings = GatewaySettings(
+        service=Address("127.0.0.1", server.ports.inference),
+        listen=Address("127.0.0.1", arguments.gateway_port),
+        readiness=Address("127.0.0.1", server.ports.readiness),
+        model=ArchiveName.of(server.archives[0]).model,
+        keys=read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
     )
+    return Gateway(server.folder / "gateway.log", settings)
 
 
 if __name__ == "__main__":

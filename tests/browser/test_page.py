@@ -15,7 +15,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
-from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe
 from tests.browser.conftest import Open
 from tests.programs import need
@@ -78,7 +79,8 @@ def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Itera
     def start(service: int = server.ports.inference, **options: Any) -> Gateway:
         listen = Address("127.0.0.1", Ports.free().inference)
         log = tmp_path_factory.mktemp("gateway") / "log"
-        running.append(Gateway(log, Address("127.0.0.1", service), listen, **options))
+        settings = GatewaySettings(service=Address("127.0.0.1", service), listen=listen, **options)
+        running.append(Gateway(log, settings))
         running[-1].start()
         return running[-1]
 
@@ -432,7 +434,7 @@ def test_no_network(page: Page) -> None:
 
 
 def test_a_gateway_that_wants_a_key(open_page: Open, start: Start) -> None:
-    gateway = start(keys=[KEY])
+    gateway = start(keys=(KEY,))
     page = open_page(f"{gateway.url}/")
     page.locator("#examples button").first.click()
     expect(page.locator("#fault-title")).to_have_text("키가 필요합니다")

@@ -15,13 +15,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings
+from scripts.torchserve.management import Management
+from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.service import serve
 from tests.programs import need
@@ -50,7 +55,9 @@ def get(gateway: Gateway, path: str, **headers: str) -> requests.Response:
 
 def raw(gateway: Gateway, method: str, target: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     """A request whose target is sent as it is written here."""
-    connection = http.client.HTTPConnection(gateway.listen.host, gateway.listen.port, timeout=30)
+    connection = http.client.HTTPConnection(
+        gateway.settings.listen.host, gateway.settings.listen.port, timeout=30
+    )
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in client(**headers).items():
@@ -80,9 +87,11 @@ def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Itera
     def start(service: Address | None = None, **options: Any) -> Gateway:
         gateway = Gateway(
             tmp_path_factory.mktemp("gateway") / "gateway.log",
-            service or Address("127.0.0.1", server.ports.inference),
-            Address("127.0.0.1", Ports.free().inference),
-            **options,
+            GatewaySettings(
+                service=service or Address("127.0.0.1", server.ports.inference),
+                listen=Address("127.0.0.1", Ports.free().inference),
+                **options,
+            ),
         )
         running.append(gateway)
         gateway.start()
@@ -102,6 +111,32 @@ def gateway(start: Start) -> Gateway:
 def nobody(start: Start) -> Gateway:
     """A gateway before a service that isn't there."""
     return start(Address("127.0.0.1", Ports.free().inference))
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A service that answers with the headers that it got, or with 503 where the body says so."""
+
+    def do_POST(self) -> None:  # the name that http.server calls
+        full = b"full" in self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps(dict(self.headers)).encode()
+        self.send_response(503 if full else 200)
+        if full:
+            self.send_header("Retry-After", "7")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture(scope="module")
+def echo(start: Start) -> Iterator[Gateway]:
+    """A gateway before a service that shows what it is sent."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        yield start(Address("127.0.0.1", service.server_port))
+        service.shutdown()
 
 
 # --- what goes through -----------------------------------------------------------------------------
@@ -147,6 +182,23 @@ def test_headers_that_steer_the_service_stay_outside(gateway: Gateway) -> None:
     assert (steered.status_code, steered.content) == (200, plain.content)
 
 
+def test_the_service_learns_when_a_request_came_from_the_gateway_alone(echo: Gateway) -> None:
+    before = time.time()
+    sent = post(echo, "/api", **{"X-Request-Start": "t=1.000", "Authorization": "Bearer x", "Cookie": "x=y"})
+    assert sent.json().keys() == {"Host", "X-Answer", "X-Request-Start", "Content-Type", "Content-Length"}
+    arrived = re.fullmatch(r"t=(\d+\.\d{3})", sent.json()["X-Request-Start"])
+    assert arrived
+    assert before - 0.1 <= float(arrived[1]) <= time.time()
+
+
+def test_when_to_try_again_is_the_services_to_say(echo: Gateway) -> None:
+    connection = http.client.HTTPConnection(echo.settings.listen.host, echo.settings.listen.port, timeout=30)
+    connection.request("POST", "/api", b"full", client())
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers.get_all("Retry-After")) == (503, ["7"])
+    connection.close()
+
+
 def test_each_answer_names_its_request_as_the_services_log_does(gateway: Gateway) -> None:
     names = [post(gateway, "/api").headers["X-Request-Id"] for _ in range(2)]
     assert len(set(names)) == 2
@@ -158,7 +210,9 @@ def test_each_answer_names_its_request_as_the_services_log_does(gateway: Gateway
 
 def test_answers_are_compressed_for_who_can_read_it(gateway: Gateway) -> None:
     content = json.dumps([PAIR] * 8).encode()
-    connection = http.client.HTTPConnection(gateway.listen.host, gateway.listen.port, timeout=30)
+    connection = http.client.HTTPConnection(
+        gateway.settings.listen.host, gateway.settings.listen.port, timeout=30
+    )
     headers = client(**{"Content-Type": "application/json", "Accept-Encoding": "gzip"})
     connection.request("POST", "/predictions/nli", content, headers)
     answer = connection.getresponse()
@@ -216,7 +270,8 @@ def test_everything_private_is_404(gateway: Gateway, nobody: Gateway, method: st
         ("PUT", "/predictions/nli", "POST"),
         ("OPTIONS", "/predictions/nli", "POST"),
         ("POST", "/", "GET, HEAD"),
-        ("DELETE", "/healthz", "GET, HEAD"),
+        ("DELETE", "/ready", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
     ],
 )
 def test_other_methods_are_405(gateway: Gateway, method: str, path: str, allowed: str) -> None:
@@ -266,8 +321,59 @@ def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway
     assert ask(0).status_code == 200
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["stated size", "chunked"])
+def test_large_bodies_are_counted_apart_and_leave_small_ones_their_rate(echo: Gateway, chunked: bool) -> None:
+    person = client()
+    large = b"0" * 1000
+
+    def ask(body: bytes) -> requests.Response:
+        data = iter([body]) if chunked and body is large else body
+        return requests.post(f"{echo.url}/api", data=data, headers=person, timeout=60)
+
+    with ThreadPoolExecutor(9) as clients:
+        answers = list(clients.map(ask, [large] * 9))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 2 <= len(refused) <= 3  # one, and a burst of five, are let through; another after a second
+    for answer in refused:
+        assert_refused(answer, 429, "too_many_requests")
+    assert {ask(b"0" * 999).status_code for _ in range(9)} == {200}
+
+
+def test_the_client_is_whom_a_trusted_proxy_names_and_nobody_else(start: Start) -> None:
+    chain = "10.9.9.9, 10.1.1.1, 10.2.2.2"
+    for trusted, named in [
+        ((), "127.0.0.1"),
+        (("127.0.0.1",), "10.2.2.2"),
+        (("127.0.0.0/8", "10.2.0.0/16"), "10.1.1.1"),
+        (("::1", "10.2.2.2"), "127.0.0.1"),
+    ]:
+        gateway = start(trusted_proxies=trusted)
+        requests.get(f"{gateway.url}/nothing", headers={"X-Forwarded-For": chain}, timeout=30)
+        gateway.stop()
+        assert gateway.log
+        assert json.loads(gateway.log.read_text())["client"] == named
+
+
+def test_many_clients_behind_one_balancer_are_not_one(start: Start, echo: Gateway) -> None:
+    def ask(gateway: Gateway, number: int) -> int:
+        headers = {"X-Forwarded-For": f"10.7.0.{number}"}
+        return requests.post(f"{gateway.url}/api", json=PAIR, headers=headers, timeout=60).status_code
+
+    blind = start(echo.settings.service, trusted_proxies=())
+    with ThreadPoolExecutor(40) as clients:
+        assert set(clients.map(partial(ask, echo), range(40))) == {200}
+        assert 429 in set(clients.map(partial(ask, blind), range(40)))
+
+
+def test_a_model_of_another_name_is_asked_at_its_own_address(echo: Gateway, start: Start) -> None:
+    gateway = start(echo.settings.service, model="kcbert-2.0")
+    assert post(gateway, "/predictions/kcbert-2.0").status_code == 200
+    assert post(gateway, "/predictions/nli").status_code == 404
+    assert post(gateway, "/predictions/kcbert-2x0").status_code == 404
+
+
 def test_keys_where_they_are_wanted(start: Start) -> None:
-    locked = start(keys=[KEY, "x" * 24])
+    locked = start(keys=(KEY, "x" * 24))
     for path in ("/api", "/predictions/nli"):
         for wrong in ("", f"Bearer {KEY}x", f"Bearer {KEY.upper()}", f"Basic {KEY}", KEY):
             answer = post(locked, path, Authorization=wrong)
@@ -276,7 +382,6 @@ def test_keys_where_they_are_wanted(start: Start) -> None:
         for right in (KEY, "x" * 24):
             assert post(locked, path, Authorization=f"Bearer {right}").status_code == 200
     assert get(locked, "/").status_code == 200
-    assert get(locked, "/healthz").status_code == 200
 
 
 def test_the_log_tells_what_went_wrong_and_not_what_was_said(start: Start) -> None:
@@ -288,7 +393,9 @@ def test_the_log_tells_what_went_wrong_and_not_what_was_said(start: Start) -> No
     assert get(gateway, f"/{marker}", Referer=marker, **{"User-Agent": marker}).status_code == 404
     assert raw(gateway, "GET", f"/%zz{marker}")[0] == 400
     gateway.stop()
-    content = gateway.log.read_text(encoding="utf-8")
+    log = gateway.log
+    assert log is not None
+    content = log.read_text(encoding="utf-8")
     assert marker not in content
     lines = [json.loads(line) for line in content.splitlines()]
     assert [(line["endpoint"], line["status"]) for line in lines] == [
@@ -302,24 +409,29 @@ def test_the_log_tells_what_went_wrong_and_not_what_was_said(start: Start) -> No
 # --- a service that is slow, away or coming back ------------------------------------------------------
 
 
-def test_healthz_is_true_to_what_the_model_does(gateway: Gateway, nobody: Gateway, start: Start) -> None:
-    assert get(gateway, "/healthz").status_code == 200
-    assert_refused(get(nobody, "/healthz"), 503, "service_unavailable")
-    # TorchServe is up, and answers /ping, without the model that the gateway is for.
-    assert_refused(get(start(model="other"), "/healthz"), 503, "service_unavailable")
+def test_ready_is_what_the_service_says_and_needs_no_key(server: TorchServe, start: Start) -> None:
+    port = Ports.free().readiness
+    with Readiness(Management(server.management_url), port) as readiness:
+        gateway = start(readiness=Address("127.0.0.1", port), keys=(KEY,))
+        for path in ("/ready", "/healthz"):
+            assert get(gateway, path).status_code == 200
+            assert requests.head(f"{gateway.url}{path}", headers=client(), timeout=30).status_code == 200
+        readiness.announce_stop()
+        assert_refused(get(gateway, "/ready"), 503, "service_unavailable")
+    away = get(gateway, "/ready")
+    assert_refused(away, 503, "service_unavailable")
+    assert away.headers["Retry-After"] == "5"
 
 
-def test_a_stopped_worker_is_504_and_not_ready(server: TorchServe, start: Start) -> None:
+def test_a_stopped_worker_is_504(server: TorchServe, start: Start) -> None:
     hasty = start(answer_seconds=1)
     (worker,) = server.worker_pids()
     os.kill(worker, signal.SIGSTOP)
     try:
         answer = post(hasty, "/api")
-        health = get(hasty, "/healthz")
     finally:
         os.kill(worker, signal.SIGCONT)
     assert_refused(answer, 504, "service_timeout")
-    assert_refused(health, 503, "service_unavailable")
     assert post(hasty, "/api").status_code == 200
 
 
@@ -371,18 +483,21 @@ def test_serve_starts_and_stops_both(tiny_archive: Path, tmp_path: Path) -> None
     server = TorchServe(tmp_path / "ts", [tiny_archive], Ports.free())
     gateway = Gateway(
         tmp_path / "gateway.log",
-        Address("127.0.0.1", server.ports.inference),
-        Address("127.0.0.1", Ports.free().inference),
+        GatewaySettings(
+            service=Address("127.0.0.1", server.ports.inference),
+            readiness=Address("127.0.0.1", server.ports.readiness),
+            listen=Address("127.0.0.1", Ports.free().inference),
+        ),
     )
     seen: list[int] = []
 
     def ask_and_stop() -> None:
-        seen.append(get(gateway, "/healthz").status_code)
+        seen.append(get(gateway, "/ready").status_code)
         os.kill(os.getpid(), signal.SIGTERM)
 
     serve(server, ask_and_stop, gateway)
     assert seen == [200]
     assert not server.is_running()
-    for port in (gateway.listen.port, server.ports.inference):
+    for port in (gateway.settings.listen.port, server.ports.inference):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5)

@@ -15,7 +15,8 @@ from handler.encoding import PairEncoder
 from handler.request import SentencePair
 from scripts.model.archive import build_archive
 from scripts.model.conversion import choose_checkpoint, convert_checkpoint
-from scripts.torchserve.gateway import Address, Gateway
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe
 from tests.programs import need
 
@@ -108,8 +109,10 @@ def test_every_row_is_answered_as_the_original_did(url: str, rows: list[Row]) ->
 
 def test_the_tutorials_api_holds_at_the_gateway(url: str, rows: list[Row], tmp_path: Path) -> None:
     need("nginx")
-    service = Address.parse(url.split("/")[2])
-    with Gateway(tmp_path / "log", service, Address("127.0.0.1", Ports.free().inference)) as gateway:
+    settings = GatewaySettings(
+        service=Address.parse(url.split("/")[2]), listen=Address("127.0.0.1", Ports.free().inference)
+    )
+    with Gateway(tmp_path / "log", settings) as gateway:
         for number, row in enumerate(rows):
             pair = {key: row[key] for key in ("premise", "hypothesis")}
             client = {"X-Forwarded-For": f"10.0.0.{number + 1}"}

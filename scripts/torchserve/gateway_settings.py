@@ -1,0 +1,174 @@
+"""What a gateway is told, checked, and the nginx configuration that follows from it."""
+
+from __future__ import annotations
+
+import re
+import resource
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+
+from handler.errors import ConfigurationError
+from scripts import CONFIG
+
+TEMPLATE = CONFIG / "nginx.conf"
+
+ANSWER_SECONDS = 30
+"""How long the gateway waits for an answer; a person has given up by then."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+"""Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
+
+CONNECTIONS = 65_536 + 2_048
+"""Connections open at once where the limit of open files allows: all that one address has ports for, and
+room for others. nginx can't count connections by address before a header is complete."""
+
+_ADDRESS = "an address is host:port, such as 127.0.0.1:8000"
+_KEY = r"[A-Za-z0-9_-]{24,128}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port, to listen on or to connect to.
+
+    Raises:
+        ConfigurationError: the host isn't a name, an IPv4 address or an IPv6 address in brackets, or the
+            port is out of range.
+    """
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        """Refuse what nginx would read as more than an address."""
+        if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-f:]+\]", self.host) or not 1 <= self.port <= 65535:
+            raise ConfigurationError(f"{_ADDRESS}, not '{self}'")
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port``."""
+        host, _, port = text.rpartition(":")
+        try:
+            return cls(host, int(port))
+        except (ValueError, ConfigurationError):
+            raise ConfigurationError(f"{_ADDRESS}, not {text!r}") from None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def refuse_taken(self) -> None:
+        """Check that one can listen here.
+
+        Raises:
+            ConfigurationError: somebody does already, or it can't be bound.
+        """
+        with socket.socket(socket.AF_INET6 if self.host.startswith("[") else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host.strip("[]"), self.port))
+            except (OSError, OverflowError) as error:
+                raise ConfigurationError(f"{self} can't be used: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Everything that a gateway is told.
+
+    Raises:
+        ConfigurationError: a value can't be used; the message says which.
+    """
+
+    service: Address
+    """TorchServe's inference address."""
+    listen: Address
+    """Where clients connect."""
+    readiness: Address | None = None
+    """Where `GET /ready` is answered; None for the service's host, five ports up, as scripts/serve has it."""
+    model: str = "nli"
+    """The served model's name in TorchServe's URLs."""
+    keys: tuple[str, ...] = ()
+    """Clients must send one of these; without any, no key is needed."""
+    trusted_proxies: tuple[str, ...] = LOOPBACK
+    """Addresses and networks whose X-Forwarded-For names the client."""
+    rate: int = 10
+    """Requests a second from one address; twice as many may come at once."""
+    large_rate: int = 1
+    """Requests a second from one address with a body of 1,000 bytes or more; five times as many at once."""
+    answer_seconds: int = ANSWER_SECONDS
+    """How long to wait for an answer before 504."""
+
+    def __post_init__(self) -> None:
+        """Check each value: all of them become part of a configuration file."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.model):
+            raise ConfigurationError(
+                f"a model's name is letters, digits, '.', '_' and '-', and {self.model!r} isn't"
+            )
+        if not all(re.fullmatch(_KEY, key) for key in self.keys):
+            raise ConfigurationError("a key is 24 to 128 letters, digits, '_' and '-' (openssl rand -hex 32)")
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"a trusted proxy is an address or a network such as 10.0.0.0/8, or none: {error}"
+                ) from None
+        for name in ("rate", "large_rate", "answer_seconds"):
+            if not 1 <= getattr(self, name) <= 1_000_000:
+                raise ConfigurationError(f"{name} must be from 1 to 1000000, not {getattr(self, name)}")
+
+    def configuration(self, connections: int) -> str:
+        """`config/nginx.conf`, filled in for so many connections."""
+        keys = "".join(f'"~^Bearer {key}$" 0; ' for key in self.keys)
+        values = {
+            "LISTEN": self.listen,
+            "SERVICE": self.service,
+            "READINESS": self.readiness or Address(self.service.host, self.service.port + 5),
+            "MODEL": self.model,
+            "ANSWER_SECONDS": self.answer_seconds,
+            "KEYS": f"default 1; {keys}" if keys else "",
+            "TRUSTED_PROXIES": " ".join(f"set_real_ip_from {each};" for each in self.trusted_proxies),
+            "RATE": self.rate,
+            "BURST": 2 * self.rate,
+            "LARGE_RATE": self.large_rate,
+            "LARGE_BURST": 5 * self.large_rate,
+            "CONNECTIONS": connections,
+            "OPEN_FILES": 2 * connections,
+        }
+        template = TEMPLATE.read_text(encoding="utf-8")
+        return re.sub(r"\$\{([A-Z_]+)\}", lambda name: str(values[name[1]]), template)
+
+
+def possible_connections() -> int:
+    """Connections that the limit of open files allows: each may need a second file, for its body.
+
+    Raises:
+        ConfigurationError: it is too low to serve anybody.
+    """
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    if files < 512:
+        raise ConfigurationError(f"the gateway needs 512 open files or more (ulimit -Hn is {files})")
+    return min(CONNECTIONS, files // 2)
+
+
+def read_keys(file: Path) -> tuple[str, ...]:
+    """Read API keys, one a line; empty lines and lines that begin with # are left out.
+
+    Raises:
+        ConfigurationError: the file can't be read or holds no key, or a key is weak or malformed.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the keys can't be read: {error}") from None
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise ConfigurationError(f"{file} holds no key")
+    for number, line in enumerate(lines, 1):
+        if line in keys and not re.fullmatch(_KEY, line):
+            raise ConfigurationError(
+                f"{file}:{number}: a key is 24 to 128 letters, digits, '_' and '-' (openssl rand -hex 32)"
+            )
+    return keys
