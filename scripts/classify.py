@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from handler.answer import KOREAN
 from handler.request import SentencePair
 from scripts.command_line.arguments import argument_parser, positive_integer, run
 from scripts.pairs.classification import RETRIES, classify_file
-from scripts.pairs.client import DEFAULT_URL, Client
+from scripts.pairs.client import DEFAULT_URL, TOKEN, Client
 from scripts.pairs.reader import PairFile
 
 BAR = 40
@@ -25,7 +26,7 @@ BAR = 40
 
 
 def format_answer(answer: dict[str, Any]) -> str:
-    """An answer for the terminal: verdict, a bar for each label, what was cut, and who answered."""
+    """An answer for the terminal: prediction, a bar for each label, what was cut, and who answered."""
     lines = [f"전제  {answer['premise']}", f"가설  {answer['hypothesis']}", f"→ {answer['prediction']}", ""]
     for label, probability in answer["probabilities"].items():
         # A Hangul syllable takes two columns, so padding counts the Latin name alone.
@@ -43,19 +44,24 @@ def main() -> int:
     parser = argument_parser(
         __doc__ or "",
         'python scripts/classify.py "아이가 공원에서 자전거를 탄다." "아이가 자전거를 타지 않는다."\n'
-        "  python scripts/classify.py --input pairs.csv --output verdicts.csv",
+        "  python scripts/classify.py --input pairs.csv --output predictions.csv",
     )
     parser.add_argument("premise", nargs="?", help="전제")
     parser.add_argument("hypothesis", nargs="?", help="가설")
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
+    parser.add_argument(
+        "--url",
+        default=DEFAULT_URL,
+        help=f"default: {DEFAULT_URL}; ${TOKEN} holds its key, where it asks for one",
+    )
     parser.add_argument(
         "--model", default="nli", help="name in the URL, NAME/VERSION to pin one (default: nli)"
     )
-    parser.add_argument("--token", help="TorchServe's inference key, where the service asks for one")
     parser.add_argument("--json", action="store_true", help="print the answer as the service gave it")
     files = parser.add_argument_group("a whole file")
     files.add_argument(
-        "--input", type=Path, help=".csv, .tsv, .jsonl or .json, in UTF-8 or as Korean Excel writes it"
+        "--input",
+        type=Path,
+        help=".csv, .tsv, .txt, .jsonl or .json, also .gz; UTF-8 or as Korean Excel writes it",
     )
     files.add_argument("--output", type=Path, help=".csv or .jsonl")
     files.add_argument("--premise-column", metavar="NAME", help="default: premise, sentence1 or 전제")
@@ -71,7 +77,7 @@ def main() -> int:
         return _classify_file(arguments)
     if not arguments.hypothesis or arguments.output:
         parser.error("give a premise and a hypothesis, or --input and --output")
-    with Client(arguments.url, arguments.model, arguments.token) as client:
+    with Client(arguments.url, arguments.model, os.environ.get(TOKEN)) as client:
         (answer,) = client.classify([SentencePair(arguments.premise, arguments.hypothesis)])
     print(json.dumps(answer, ensure_ascii=False) if arguments.json else format_answer(answer))
     return 0
@@ -80,7 +86,7 @@ def main() -> int:
 def _classify_file(arguments: argparse.Namespace) -> int:
     source = PairFile.survey(arguments.input, arguments.premise_column, arguments.hypothesis_column)
     with Client(
-        arguments.url, arguments.model, arguments.token, RETRIES, connections=arguments.concurrency
+        arguments.url, arguments.model, os.environ.get(TOKEN), RETRIES, connections=arguments.concurrency
     ) as client:
         summary = classify_file(source, arguments.output, client, arguments.concurrency, arguments.force)
     print(f"wrote {arguments.output}: {summary.to_text()}")

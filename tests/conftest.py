@@ -64,6 +64,15 @@ def original() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small files that users brought, which lie beside the project and not in it."""
+    folder = SHARED / "cases"
+    if not folder.is_dir():
+        pytest.skip("the users' files are not at hand (../shared/cases)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def server(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
     """A ready server with the tiny model; tests that share it must leave it as it was."""
     with TorchServe(tmp_path_factory.mktemp("ts"), [tiny_archive], Ports.free()) as running:

@@ -27,7 +27,7 @@ from handler.layout import Pass
 from handler.openvino_model import GRAPH, reads_packed
 from handler.torch_model import has_token_types, load_weights
 from scripts.model.packed_bert import PackedBert
-from scripts.pairs.labelled import LabelledPair, read_labelled_pairs
+from scripts.pairs.labelled import LabelledPair, class_numbers, read_labelled_pairs
 
 CALIBRATION_PAIRS = 300
 """Pairs at most from which int8 learns its ranges; more make it slower and not better."""
@@ -255,7 +255,8 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
         _verdicts(load_engine(each, torch.device("cpu"), available_cores()), encoded, name)
         for name, each in (("fp32", reference), (candidate.precision or "fp32", candidate))
     ]
-    truth = np.array([_index(reference.labels, row.label) for row in rows])
+    numbers = class_numbers(rows, reference.labels, optional=True).numbers
+    truth = np.array([-1 if number is None else number for number in numbers])
     labelled = truth >= 0
     accuracy = None
     if labelled.any():
@@ -273,10 +274,6 @@ def _verdicts(engine: Engine, pairs: Sequence[EncodedPair], name: str) -> NDArra
                 raise ConfigurationError(f"{name}: {result}")
             found.append(int(result.argmax()))
     return np.array(found)
-
-
-def _index(labels: Sequence[str], label: str | None) -> int:
-    return labels.index(label) if label in labels else -1
 
 
 def _keep_statistics_at_home() -> None:

@@ -47,7 +47,7 @@ ROW_FAULTS = {
 }
 """Errors that belong to a pair; others, such as an unknown model or a wrong key, end the run."""
 
-Verdict = dict[str, Any] | str
+Prediction = dict[str, Any] | str
 """The service's answer to one pair, or why there is none."""
 
 
@@ -98,24 +98,28 @@ def classify_file(
     # A first question shows the labels, and that the service is there, before anything is written.
     (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
     layout = _Layout.of(output, source, tuple(first["probabilities"]))
-    task = {"input": source.sha256, "columns": list(source.texts), "labels": list(layout.labels)}
+    task = {
+        "input": source.file.sha256,
+        "columns": [source.found.premise, source.found.hypothesis],
+        "labels": list(layout.labels),
+    }
     began = time.monotonic()
     with ResumableOutput(output, task, layout.header(), force) as written:
         resumed = written.rows
         pool = ThreadPoolExecutor(concurrency)
         bar = tqdm(total=source.rows, initial=resumed, unit="pair", disable=None)
-        waiting: deque[tuple[list[Row], Future[list[Verdict]]]] = deque()
+        waiting: deque[tuple[list[Row], Future[list[Prediction]]]] = deque()
         requests = _requests(source.read(resumed))
         try:
             while True:
                 # Twice as many as are in flight, so that a slow one at the head lets none of the others idle.
                 while len(waiting) < 2 * concurrency and (rows := next(requests, None)):
-                    waiting.append((rows, pool.submit(_verdicts, client, rows)))
+                    waiting.append((rows, pool.submit(_predictions, client, rows)))
                 if not waiting:
                     break
                 rows, future = waiting.popleft()
-                verdicts = future.result()
-                written.append(layout.rows(rows, verdicts), len(rows), _count(verdicts))
+                predictions = future.result()
+                written.append(layout.rows(rows, predictions), len(rows), _count(predictions))
                 bar.update(len(rows))
             written.finish()
         except (ServiceError, KeyboardInterrupt):
@@ -145,13 +149,13 @@ def _requests(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield request
 
 
-def _verdicts(client: Client, rows: Sequence[Row]) -> list[Verdict]:
-    """A verdict for each row, in order; rows without a pair aren't asked about."""
+def _predictions(client: Client, rows: Sequence[Row]) -> list[Prediction]:
+    """A prediction for each row, in order; rows without a pair aren't asked about."""
     asked = iter(_ask(client, [row.pair for row in rows if isinstance(row.pair, SentencePair)]))
     return [next(asked) if isinstance(row.pair, SentencePair) else str(row.pair) for row in rows]
 
 
-def _ask(client: Client, pairs: list[SentencePair]) -> list[Verdict]:
+def _ask(client: Client, pairs: list[SentencePair]) -> list[Prediction]:
     """Ask about all pairs at once; where they are refused for one of them, halve until it stands alone."""
     if not pairs:
         return []
@@ -167,20 +171,20 @@ def _ask(client: Client, pairs: list[SentencePair]) -> list[Verdict]:
     return _ask(client, pairs[:middle]) + _ask(client, pairs[middle:])
 
 
-def _count(verdicts: Sequence[Verdict]) -> Counter[str]:
+def _count(predictions: Sequence[Prediction]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for verdict in verdicts:
-        if isinstance(verdict, str):
+    for prediction in predictions:
+        if isinstance(prediction, str):
             counts["error"] += 1
         else:
-            counts[f"label {verdict['label']}"] += 1
-            counts["truncated"] += bool(verdict["truncated"])
+            counts[f"label {prediction['label']}"] += 1
+            counts["truncated"] += bool(prediction["truncated"])
     return counts
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a verdict stands in the output."""
+    """How a prediction stands in the output."""
 
     labels: tuple[str, ...]
     columns: tuple[str, ...] | None
@@ -201,25 +205,27 @@ class _Layout:
         """What the file begins with."""
         return "\ufeff".encode() + self._csv([self.columns]) if self.columns else b""
 
-    def rows(self, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> bytes:
+    def rows(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> bytes:
         """Rows of the output, in UTF-8."""
-        filled = [row.cells | self._added(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+        filled = [
+            row.cells | self._added(prediction) for row, prediction in zip(rows, predictions, strict=True)
+        ]
         if self.columns:
             return self._csv([[_cell(row.get(column)) for column in self.columns] for row in filled])
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in filled).encode(
             errors="backslashreplace"
         )
 
-    def _added(self, verdict: Verdict) -> dict[str, Any]:
-        if isinstance(verdict, str):
-            return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": verdict}
-        if tuple(verdict["probabilities"]) != self.labels:
+    def _added(self, prediction: Prediction) -> dict[str, Any]:
+        if isinstance(prediction, str):
+            return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": prediction}
+        if tuple(prediction["probabilities"]) != self.labels:
             raise ConfigurationError("the service now has a model with other labels")
-        added: dict[str, Any] = {"prediction": verdict["label"]}
+        added: dict[str, Any] = {"prediction": prediction["label"]}
         # The rest is noise, which depends on what else was in the batch.
-        added |= {label: round(value, 6) for label, value in verdict["probabilities"].items()}
-        added["truncated"] = verdict["truncated"]
-        added["model"] = f"{verdict['model']['name']} {verdict['model']['version']}"
+        added |= {label: round(value, 6) for label, value in prediction["probabilities"].items()}
+        added["truncated"] = prediction["truncated"]
+        added["model"] = f"{prediction['model']['name']} {prediction['model']['version']}"
         return added | {"error": None}
 
     @staticmethod

@@ -16,6 +16,9 @@ from handler.request import SentencePair
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
+TOKEN = "TORCHSERVE_TOKEN"
+"""Environment variable with TorchServe's inference key: on a command line it would show in `ps`."""
+
 
 class ServiceRefusedError(ServiceError):
     """The service answered, but not with a verdict."""

@@ -8,34 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
-from handler.encoding import PairEncoder
-from handler.engine import available_cores, load_engine
-from handler.errors import ConfigurationError, InferenceFailed
 from handler.request import SentencePair
 from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client
-from scripts.pairs.labelled import LabelledPair
+from scripts.pairs.labelled import LabelledPair, class_numbers
+from scripts.pairs.text_file import DataError
 
 BATCH = 32
 """Pairs in one request or one call of the engine."""
 
 BINS = 15
-"""Of confidence, equally wide, for the calibration error (Guo et al. 2017)."""
+"""Bins of confidence, equally wide, for the calibration error (Guo et al. 2017)."""
 
-Predict = Callable[[Sequence[SentencePair]], list[dict[str, float]]]
-"""Probabilities by label for each pair."""
+Predict = Callable[[Sequence[SentencePair]], NDArray[np.float64]]
+"""The probabilities of each pair, of shape [pairs, labels]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a model's verdicts fit the labels."""
+    """How well a model's predictions fit the labels."""
 
     model: str
     pairs: int
+    """Pairs with a gold label, to which every figure belongs."""
+    skipped: int
+    """Pairs without a gold label ("-")."""
     accuracy: float
     """Share of pairs whose most probable label is the right one."""
     calibration_error: float
@@ -45,64 +46,77 @@ class Evaluation:
     """Counts; a row for each true label, a column for each predicted one, both in the order of `labels`."""
     f1: dict[str, float]
     """By label: the harmonic mean of precision and recall."""
+    label_numbers: tuple[str, ...] | None
+    """What 0, 1, … meant, where labels in the file were numbers."""
 
     def to_text(self) -> str:
         """A table for people."""
-        figures = [
-            ("model", self.model),
-            ("pairs", str(self.pairs)),
-            ("accuracy", f"{self.accuracy:.2%}"),
-            ("ECE", f"{self.calibration_error:.4f}"),
-        ]
+        figures = [("model", self.model), ("pairs", str(self.pairs))]
+        if self.skipped:
+            figures.append(("skipped", f"{self.skipped} without a gold label"))
+        if self.label_numbers:
+            figures.append(("numbers", ", ".join(f"{n} {name}" for n, name in enumerate(self.label_numbers))))
+        figures += [("accuracy", f"{self.accuracy:.2%}"), ("ECE", f"{self.calibration_error:.4f}")]
         rows = [("true \\ predicted", *self.labels, "F1")]
         for label, counts in zip(self.labels, self.confusion, strict=True):
             rows.append((label, *map(str, counts), f"{self.f1[label]:.4f}"))
         return f"{text_table(figures)}\n\n{text_table(rows, '<' + '>' * (len(self.labels) + 1))}"
 
 
-def evaluate(model: str, predict: Predict, pairs: Sequence[LabelledPair], threads: int = 1) -> Evaluation:
-    """Ask a model for its verdict on each pair and hold it against the label.
+def evaluate(
+    model: str,
+    labels: Sequence[str],
+    predict: Predict,
+    pairs: Sequence[LabelledPair],
+    label_order: Sequence[str] | None = None,
+    threads: int = 1,
+) -> Evaluation:
+    """Ask a model for its prediction on each pair and hold it against the label.
 
     Args:
         model: the model's name, for the report.
-        predict: asked with up to 32 pairs at a time.
-        pairs: at least one, all labelled.
+        labels: the model's labels in the order of its outputs.
+        predict: asked with up to 32 pairs at a time, once every label has been found among the model's.
+        pairs: labelled pairs; those without a gold label are skipped and counted.
+        label_order: the labels that numbers in the file stand for; None is the model's order.
         threads: how many calls of `predict` may run at the same time.
 
     Raises:
-        ConfigurationError: a pair has no label, or one that the model doesn't know.
+        DataError: a label is missing or not the model's, or no pair has a gold label.
     """
-    batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
-    answers: list[dict[str, float]] = []
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(pairs), unit="pair", disable=None) as bar:
-        for batch in pool.map(lambda rows: predict([row.pair for row in rows]), batches):
-            answers += batch
-            bar.update(len(batch))
-    labels = tuple(answers[0])
-    truth = [_index_of(row, index, labels) for index, row in enumerate(pairs)]
-    probabilities = np.array([[answer[label] for label in labels] for answer in answers])
+    found = class_numbers(pairs, labels, label_order)
+    truth = np.array([number for number in found.numbers if number is not None], dtype=int)
+    asked = [row.pair for row, number in zip(pairs, found.numbers, strict=True) if number is not None]
+    if not asked:
+        raise DataError("no pair has a gold label")
+    batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
+    answers = []
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(asked), unit="pair", disable=None) as bar:
+        for answer in pool.map(predict, batches):
+            answers.append(answer)
+            bar.update(len(answer))
+    probabilities = np.concatenate(answers)
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (truth, predicted), 1)
-    correct = predicted == np.array(truth)
+    correct = predicted == truth
     hits = confusion.diagonal()
     totals = confusion.sum(axis=0) + confusion.sum(axis=1)
     scores = np.divide(2 * hits, totals, out=np.zeros(len(labels)), where=totals > 0)
     return Evaluation(
         model=model,
-        pairs=len(pairs),
+        pairs=len(asked),
+        skipped=len(pairs) - len(asked),
         accuracy=float(correct.mean()),
         calibration_error=expected_calibration_error(probabilities.max(axis=1), correct),
-        labels=labels,
+        labels=tuple(labels),
         confusion=tuple(tuple(map(int, row)) for row in confusion),
         f1=dict(zip(labels, map(float, scores), strict=True)),
+        label_numbers=tuple(label_order or labels) if found.read_as_numbers else None,
     )
 
 
-def expected_calibration_error(
-    confidence: np.ndarray[tuple[int], np.dtype[np.float64]],
-    correct: np.ndarray[tuple[int], np.dtype[np.bool_]],
-) -> float:
+def expected_calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
     """Mean of |accuracy - confidence| over 15 equal bins of confidence, weighted by their pairs.
 
     Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
@@ -117,45 +131,44 @@ def expected_calibration_error(
 
 
 def evaluate_url(
-    url: str, pairs: Sequence[LabelledPair], model: str = "nli", token: str | None = None
+    url: str,
+    pairs: Sequence[LabelledPair],
+    model: str = "nli",
+    token: str | None = None,
+    label_order: Sequence[str] | None = None,
 ) -> Evaluation:
     """Evaluate a served model; `model` may pin a version, as `nli/2.0`.
 
     Raises:
+        DataError: a label is missing or not the model's.
         ServiceError: the service can't be reached or refuses a pair.
     """
     with Client(url, model, token, retries=3) as client:
-        served = client.classify([pairs[0].pair])[0]["model"]
+        (first,) = client.classify([pairs[0].pair])
+        labels, served = tuple(first["probabilities"]), first["model"]
 
-        def predict(batch: Sequence[SentencePair]) -> list[dict[str, float]]:
-            return [answer["probabilities"] for answer in client.classify(batch)]
+        def predict(batch: Sequence[SentencePair]) -> NDArray[np.float64]:
+            answers = client.classify(batch)
+            return np.array([[answer["probabilities"][label] for label in labels] for answer in answers])
 
-        return evaluate(f"{served['name']} {served['version']} at {client.url}", predict, pairs, threads=2)
+        name = f"{served['name']} {served['version']} at {client.url}"
+        return evaluate(name, labels, predict, pairs, label_order, threads=2)
 
 
-def evaluate_checkpoint(folder: Path, pairs: Sequence[LabelledPair]) -> Evaluation:
+def evaluate_checkpoint(
+    folder: Path, pairs: Sequence[LabelledPair], label_order: Sequence[str] | None = None
+) -> Evaluation:
     """Evaluate a converted checkpoint in this process.
 
     Raises:
-        ConfigurationError: it can't be loaded, or fails on a pair.
+        DataError: a label is missing or not the model's.
+        ConfigurationError: the checkpoint can't be loaded, or fails on a pair.
     """
+    # Imports torch, for which those who evaluate a served model should not have to wait.
+    from scripts.pairs.local_model import LocalModel
+
     checkpoint = Checkpoint.read(folder)
-    encoder = PairEncoder.from_folder(folder, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), available_cores())
-
-    def predict(batch: Sequence[SentencePair]) -> list[dict[str, float]]:
-        answers = []
-        for result in engine.probabilities(encoder.encode(batch)):
-            if isinstance(result, InferenceFailed):
-                raise ConfigurationError(f"{folder}: {result}")
-            answers.append(dict(zip(checkpoint.labels, result.tolist(), strict=True)))
-        return answers
-
-    return evaluate(f"{checkpoint.name} in {folder}", predict, pairs)
-
-
-def _index_of(row: LabelledPair, index: int, labels: tuple[str, ...]) -> int:
-    if row.label not in labels:
-        stated = "has no label" if row.label is None else f"has the label {row.label!r}"
-        raise ConfigurationError(f"row {index} {stated}; the model's labels are {', '.join(labels)}")
-    return labels.index(row.label)
+    class_numbers(pairs, checkpoint.labels, label_order)
+    model = LocalModel(checkpoint)
+    name = f"{checkpoint.name} in {folder}"
+    return evaluate(name, checkpoint.labels, model.probabilities, pairs, label_order)

@@ -1,23 +1,27 @@
-"""Read sentence pairs and their labels from the files in which Korean NLI data comes."""
+"""Pairs with their labels: what evaluation, calibration and training read."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from handler.errors import ConfigurationError
+from handler.answer import KOREAN
+from handler.errors import RequestError
 from handler.request import SentencePair
+from scripts.pairs.columns import fold
+from scripts.pairs.reader import PairFile
+from scripts.pairs.text_file import DataError
 
-NAMES = {
-    "premise": ("premise", "sentence1"),
-    "hypothesis": ("hypothesis", "sentence2"),
-    "label": ("gold_label", "label"),
+NO_GOLD = ("-", "-1", "-1.0")
+"""How SNLI and its relatives mark a pair on whose label the annotators didn't agree."""
+
+KOREAN_NAMES = {word: label for label, word in KOREAN.items()} | {
+    "함의": "entailment",
+    "모순": "contradiction",
 }
+"""Labels by the Korean words for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +30,72 @@ class LabelledPair:
 
     pair: SentencePair
     label: str | None
+    """As it stands in the file."""
+    where: str = field(default="a pair", compare=False)
+    """File and row, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassNumbers:
+    """Labels as places in a model's list of labels."""
+
+    numbers: tuple[int | None, ...]
+    """For each pair; None where it has no gold label."""
+    read_as_numbers: bool
+    """Whether labels in the file were numbers, read as places in that list."""
 
 
 def read_labelled_pairs(file: Path) -> list[LabelledPair]:
-    """Read KLUE-NLI JSON, KorNLI TSV or JSON lines, each also gzipped (.gz).
-
-    Pairs are keyed `premise` and `hypothesis` or `sentence1` and `sentence2`, labels `gold_label` or `label`.
+    """Read every pair of a file that `PairFile` reads.
 
     Raises:
-        ConfigurationError: the file is missing, of no known form, or a row lacks a text.
+        DataError: the file can't be read, or a row holds no usable pair.
     """
-    kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-    try:
-        rows = list(_rows(file, kind))
-    except OSError as error:
-        raise ConfigurationError(f"{file} can't be read: {error.strerror or error}") from None
-    except (ValueError, csv.Error) as error:
-        raise ConfigurationError(f"{file} is not valid {kind[1:]}: {error}") from None
-    if not rows:
-        raise ConfigurationError(f"{file} holds no pairs")
-    return [_labelled(row, index, file) for index, row in enumerate(rows)]
+    pairs = []
+    for row in PairFile.survey(file).read():
+        where = f"{file}, row {row.number}"
+        if isinstance(row.pair, RequestError):
+            raise DataError(f"{where}: {row.pair}")
+        pairs.append(LabelledPair(row.pair, row.label, where))
+    return pairs
 
 
-def _rows(file: Path, kind: str) -> Iterator[Any]:
-    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    text = raw.decode("utf-8-sig")
-    if kind == ".json":
-        content = json.loads(text)
-        if not isinstance(content, list):
-            raise ValueError("expected a list of pairs")
-        yield from content
-    elif kind == ".jsonl":
-        yield from (json.loads(line) for line in text.split("\n") if line.strip())
-    elif kind == ".tsv":
-        # KorNLI has quotation marks in its sentences and quotes nothing.
-        yield from csv.DictReader(text.split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        raise ConfigurationError(f"{file}: expected .json, .jsonl or .tsv (or one of them with .gz)")
+def class_numbers(
+    pairs: Sequence[LabelledPair],
+    labels: Sequence[str],
+    order: Sequence[str] | None = None,
+    optional: bool = False,
+) -> ClassNumbers:
+    """Find the pairs' labels among a model's, by name (also in Korean), or by number.
 
+    Args:
+        pairs: labelled pairs.
+        labels: the model's labels in the order of its outputs.
+        order: the labels that the numbers 0, 1, … stand for, where it isn't the model's order.
+        optional: whether a pair may be without a label.
 
-def _labelled(row: Any, index: int, file: Path) -> LabelledPair:
-    found: dict[str, str] = {}
-    for field, names in NAMES.items():
-        for name in names:
-            if isinstance(row, dict) and isinstance(row.get(name), str):
-                found[field] = row[name]
-                break
-    if "premise" not in found or "hypothesis" not in found:
-        raise ConfigurationError(f"{file}: row {index} lacks premise or hypothesis")
-    return LabelledPair(SentencePair(found["premise"], found["hypothesis"]), found.get("label"))
+    Raises:
+        DataError: a label is missing or not the model's, or `order` names others than the model's.
+    """
+    order = order or labels
+    if sorted(order) != sorted(labels):
+        raise DataError(f"the model's labels are {', '.join(labels)}, not {', '.join(order)}")
+    places = {fold(korean): labels.index(name) for korean, name in KOREAN_NAMES.items() if name in labels}
+    places |= {fold(name): place for place, name in enumerate(labels)}
+    numbers: list[int | None] = []
+    as_numbers = False
+    for pair in pairs:
+        name = fold(pair.label or "")
+        number = re.fullmatch(r"(\d{1,4})(\.0+)?", name)  # pandas makes 2 a 2.0 where a column has gaps
+        if name in places:
+            numbers.append(places[name])
+        elif number and int(number[1]) < len(order):
+            numbers.append(labels.index(order[int(number[1])]))
+            as_numbers = True
+        elif name in NO_GOLD or (optional and not name):
+            numbers.append(None)
+        else:
+            stated = f"the label {pair.label[:40]!r}" if pair.label else "no label"
+            known = ", ".join(f"{name} ({place})" for place, name in enumerate(order))
+            raise DataError(f"{pair.where} has {stated}; the model's labels are {known}")
+    return ClassNumbers(tuple(numbers), as_numbers)

@@ -63,7 +63,9 @@ def test_without_a_key_nothing_is_answered(server: TorchServe) -> None:
     assert key_file(server).stat().st_mode & 0o077 == 0  # nobody else may read it
 
 
-def test_the_tools_take_the_keys(server: TorchServe, store: Path) -> None:
+def test_the_tools_take_the_keys(
+    server: TorchServe, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manage = ["--url", server.management_url, "--inference-url", server.url]
     keyed: list[str | Path] = [*manage, "--key-file", key_file(server)]
     assert run("manage.py", *manage, "list").returncode == 1
@@ -76,8 +78,10 @@ def test_the_tools_take_the_keys(server: TorchServe, store: Path) -> None:
         done = run("manage.py", *keyed, *command)
         assert (done.returncode, done.stderr) == (0, ""), command
     ask = ["classify.py", "--url", server.url, PAIR["premise"], PAIR["hypothesis"]]
-    assert run(*ask, "--token", Keys.read(key_file(server)).inference).returncode == 0
-    refused = run(*ask, "--token", "wrong")
+    monkeypatch.setenv("TORCHSERVE_TOKEN", Keys.read(key_file(server)).inference)
+    assert run(*ask).returncode == 0
+    monkeypatch.setenv("TORCHSERVE_TOKEN", "wrong")
+    refused = run(*ask)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "the service answered 400: Token Authorization failed" in refused.stderr
 

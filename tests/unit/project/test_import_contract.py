@@ -39,7 +39,9 @@ def test_the_project_keeps_its_contract() -> None:
     [
         pytest.param("scripts/classify.py", "scripts.evaluate", id="a verb imports a verb"),
         pytest.param("scripts/pairs/client.py", "scripts.manage", id="a room imports a verb"),
-        pytest.param("scripts/pairs/client.py", "scripts.command_line.arguments", id="a room reads arguments"),
+        pytest.param(
+            "scripts/pairs/client.py", "scripts.command_line.arguments", id="a room reads arguments"
+        ),
         pytest.param("scripts/pairs/client.py", "scripts.torchserve.ports", id="pairs imports torchserve"),
         pytest.param("scripts/pairs/client.py", "scripts.model.weights", id="pairs imports model"),
         pytest.param("scripts/torchserve/ports.py", "scripts.bench.load", id="torchserve imports bench"),

@@ -1,0 +1,56 @@
+"""The columns of a file of pairs: which hold premise, hypothesis and label."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from handler.request import FIELDS
+from scripts.pairs.text_file import DataError
+
+KNOWN_TEXTS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("전제", "가설"))
+"""Names by which the two texts are found where none are given; capitals don't matter."""
+
+KNOWN_LABELS = ("gold_label", "label", "정답", "레이블", "라벨")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of columns, as the file spells them."""
+
+    premise: str
+    hypothesis: str
+    label: str | None
+    """None where the file has no labels."""
+
+    @classmethod
+    def find(
+        cls, path: Path, names: tuple[str, ...], premise: str | None = None, hypothesis: str | None = None
+    ) -> Self:
+        """Find the columns among `names`: the texts as given or as known, the label as known.
+
+        Raises:
+            DataError: a column is missing.
+        """
+        folded = {fold(name): name for name in reversed(names)}
+        known = next((pair for pair in KNOWN_TEXTS if all(name in folded for name in pair)), (None, None))
+        texts = []
+        for field, given, usual in zip(FIELDS, (premise, hypothesis), known, strict=True):
+            name = given if given in names else folded.get(fold(given or usual or ""))
+            if name is None:
+                missing = f"no column {given!r}" if given else f"no known column for the {field}"
+                raise DataError(
+                    f"{path} has {missing}; its columns are {', '.join(names)[:150]}: "
+                    "name the right ones with --premise-column and --hypothesis-column"
+                )
+            texts.append(name)
+        if texts[0] == texts[1]:
+            raise DataError(f"premise and hypothesis can't both be column {texts[0]!r}")
+        return cls(texts[0], texts[1], next((folded[name] for name in KNOWN_LABELS if name in folded), None))
+
+
+def fold(text: str) -> str:
+    """A name as it is compared: composed Hangul (macOS programs write it decomposed), in small letters."""
+    return unicodedata.normalize("NFC", text).strip().casefold()

@@ -1,0 +1,123 @@
+"""Rows in JSON: a list of objects, the one list that an object holds, or an object in each line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, NoReturn, TextIO
+
+# The backend in Python is fast enough (50,000 rows in 0.8 s). The one in C replaces lone surrogates by `?`.
+from ijson.backends import python as ijson
+from ijson.common import JSONError, ObjectBuilder
+
+from scripts.pairs.text_file import CHUNK, LARGEST_ROW, TextFile
+
+DEEPEST = 100
+"""Brackets inside each other at most."""
+
+OPEN, CLOSE = ("start_map", "start_array"), ("end_map", "end_array")
+
+Events = Iterator[tuple[str, Any]]
+
+
+def is_lines(file: TextFile) -> bool:
+    """Whether a `.json` has an object in each line, as pandas and `datasets` write it."""
+    lines = (line for line in file.lines() if line.strip())
+    first, second = (*islice(lines, 2), "", "")[:2]
+    return isinstance(parse_line(first), dict) and second.lstrip().startswith("{")
+
+
+def parse_line(line: str) -> Any:
+    """The object that a line holds, or a `str` that says why it holds none."""
+    try:
+        content = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        return f"the line is not JSON: {error}"
+    return content if isinstance(content, dict) else "the line is not an object"
+
+
+def read_list(file: TextFile) -> Iterator[Any]:
+    """The elements of the list in a file, one at a time; only one of them is held.
+
+    Raises:
+        ValueError: the file isn't JSON, has no list of objects or several, or an element is too large.
+    """
+    with file.open() as text:
+        source = _Source(text)
+        try:
+            for element in _elements(ijson.basic_parse(source, use_float=True, buf_size=CHUNK)):
+                source.taken = 0
+                yield element
+        except JSONError as error:
+            raise ValueError(str(error)[:100]) from None
+
+
+def _elements(events: Events) -> Iterator[Any]:
+    opening, _ = next(events)
+    names: list[str] = []
+    if opening == "start_array":
+        yield from _rest_of_list(events)
+    elif opening == "start_map":
+        name = ""
+        for event, value in events:
+            if event == "map_key":
+                name = value
+            elif event != "start_array":
+                if event != "end_map":
+                    _build(event, value, events)
+            elif (first := next(events))[0] == "start_map":
+                names.append(name)
+                if len(names) > 1:
+                    raise ValueError(
+                        f"it holds lists under {' and '.join(names)}; keep one of them in a file"
+                    )
+                yield _build(*first, events)
+                yield from _rest_of_list(events)
+            elif first[0] != "end_array":
+                _build(event, value, chain([first], events))
+    if opening != "start_array" and not names:
+        raise ValueError("expected a list of objects, or an object that holds one")
+    for _ in events:  # the parser refuses what follows
+        pass
+
+
+def _rest_of_list(events: Events) -> Iterator[Any]:
+    for event, value in events:
+        if event == "end_array":
+            return
+        yield _build(event, value, events)
+
+
+def _build(event: str, value: Any, events: Events) -> Any:
+    """The value that begins with an event."""
+    builder = ObjectBuilder()
+    depth = 0
+    while True:
+        depth += (event in OPEN) - (event in CLOSE)
+        if depth > DEEPEST:
+            raise ValueError(f"an element nests deeper than {DEEPEST} brackets")
+        builder.event(event, value)
+        if not depth:
+            return builder.value
+        event, value = next(events)
+
+
+class _Source:
+    """What the parser reads, as UTF-8."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.taken = 0
+        """Characters read since the last element."""
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        self.taken += len(chunk)
+        if self.taken > LARGEST_ROW:
+            raise ValueError(f"an element has more than {LARGEST_ROW} characters")
+        return chunk.encode()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
