@@ -98,7 +98,7 @@ def start_targets(
     installed = [name for name in wanted if importlib.util.find_spec(PACKAGES[name])]
     for name in wanted:
         if name not in installed:
-            print(f"{name} is left out: pip install -r requirements-bench.txt", file=sys.stderr)
+            print(f"{name} is left out: scripts/setup bench", file=sys.stderr)
     log = folders[0].parent
     if "tutorial" in installed:
         add(TUTORIAL, *stack.enter_context(peer("tutorial", arguments.checkpoint, 1, log / "tutorial.log")))

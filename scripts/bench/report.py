@@ -64,7 +64,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise ConfigurationError("a plot needs: pip install -r requirements-bench.txt") from None
+        raise ConfigurationError("a plot needs: scripts/setup bench") from None
     matplotlib.use("svg")
     from matplotlib import pyplot
 

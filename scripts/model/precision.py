@@ -201,7 +201,7 @@ def quantize(graph: openvino.Model, passes: Iterable[Pass]) -> openvino.Model:
             warnings.simplefilter("ignore")
             import nncf
     except ImportError:
-        raise ConfigurationError("int8 needs NNCF: pip install -r requirements-build.txt") from None
+        raise ConfigurationError("int8 needs NNCF: scripts/setup build") from None
     names = [port.any_name for port in graph.inputs]
     inputs = [{name: each.inputs[name] for name in names} for each in passes]
     with warnings.catch_warnings():

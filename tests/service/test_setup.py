@@ -1,0 +1,233 @@
+"""`scripts/setup` in projects of its own, with small wheels made here: no network, and a real pip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts import PROJECT
+
+PRINT_VERSION = "import alpha; print(alpha.VERSION)"
+TORCH = "2.0"
+
+
+def make_wheel(folder: Path, name: str, version: str) -> str:
+    """Write a wheel with one module; the return value is its SHA-256."""
+    info = f"{name}-{version}.dist-info"
+    content = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    content[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*content, f"{info}/RECORD"])
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file, text in content.items():
+            archive.writestr(file, text)
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+@dataclass
+class Project:
+    """A copy of the setup scripts, with a lock that names packages from a folder of wheels."""
+
+    folder: Path
+    wheels: Path
+
+    def write(self) -> Project:
+        (self.folder / "scripts").mkdir(parents=True)
+        (self.folder / "requirements").mkdir()
+        for name in ("setup", "setup.py"):
+            shutil.copy(PROJECT / "scripts" / name, self.folder / "scripts")
+        text = f'[project]\nname = "small"\ndependencies = ["torch=={TORCH}"]\n'
+        (self.folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        self.wheels.mkdir(exist_ok=True)
+        make_wheel(self.wheels, "torch", f"{TORCH}+cpu")
+        return self
+
+    def lock(self, name: str, base: str | None = None, sha256: str = "", **versions: str) -> None:
+        text = f"-r {base}.txt\n" if base else ""
+        for package, version in versions.items():
+            digest = sha256 or make_wheel(self.wheels, package, version)
+            text += f"{package}=={version} \\\n    --hash=sha256:{digest}\n    # via small (pyproject.toml)\n"
+        (self.folder / "requirements" / f"{name}.txt").write_text(text, encoding="utf-8")
+
+    def command(self, *sets: str) -> list[str]:
+        return [str(self.folder / "scripts" / "setup"), *sets]
+
+    def environment(self) -> dict[str, str]:
+        ours = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
+        return {name: value for name, value in os.environ.items() if not name.startswith("PIP_")} | ours
+
+    def setup(self, *sets: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*before, *self.command(*sets)],
+            cwd="/",
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def python(self, code: str) -> str:
+        command = [str(self.folder / ".venv" / "bin" / "python"), "-c", code]
+        return subprocess.check_output(command, cwd="/", text=True).strip()
+
+
+MakeProject = Callable[[str], Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    def make(name: str) -> Project:
+        project = Project(tmp_path / name, tmp_path / "wheels").write()
+        project.lock("serve", alpha="1.0", beta="1.0")
+        return project
+
+    return make
+
+
+def test_the_locked_versions_are_installed_whatever_was_there(make_project: MakeProject) -> None:
+    project = make_project("project")
+    project.lock("dev", "serve", gamma="3.0")
+    first = project.setup("dev")
+    assert first.returncode == 0, first.stderr
+    assert project.python("import alpha, beta, gamma, torch; print(gamma.VERSION)") == "3.0"
+    began = time.monotonic()
+    second = project.setup("dev")
+    assert (second.returncode, second.stderr) == (0, "")
+    assert time.monotonic() - began < 2, "nothing had to be done"
+
+    project.lock("serve", alpha="1.1", beta="1.0")
+    assert project.setup().returncode == 0
+    assert project.python(PRINT_VERSION) == "1.1"
+    project.lock("serve", alpha="1.0", beta="1.0")
+    again = project.setup()
+    assert "installing 1 packages" in again.stderr
+    assert project.python(PRINT_VERSION) == "1.0"
+    assert project.python("import gamma; print(gamma.VERSION)") == "3.0", "another set's package stays"
+
+    record = next((project.folder / ".venv").glob("lib/*/site-packages/beta-*/RECORD"))
+    record.unlink()
+    repaired = project.setup()
+    assert "its package beta is incomplete" in repaired.stderr
+    assert record.exists()
+
+
+def test_a_file_that_is_not_the_locked_one_is_refused(make_project: MakeProject) -> None:
+    project = make_project("project")
+    project.lock("serve", sha256=hashlib.sha256(b"another").hexdigest(), alpha="1.0")
+    make_wheel(project.wheels, "alpha", "1.0")
+    refused = project.setup()
+    assert refused.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("error: pip install failed")
+    assert not list(project.folder.glob(".venv/lib/*/site-packages/alpha*"))
+    project.lock("serve", alpha="1.0")
+    mended = project.setup()
+    assert mended.returncode == 0, mended.stderr
+    assert "making .venv" not in mended.stderr, "a refused package leaves what is there usable"
+
+
+def test_an_interrupted_installation_is_begun_anew(make_project: MakeProject) -> None:
+    project = make_project("project")
+    killed = subprocess.Popen(
+        project.command(), env=project.environment(), start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (project.folder / ".venv" / ".unfinished").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    mended = project.setup()
+    assert mended.returncode == 0, mended.stderr
+    assert "an installation was interrupted" in mended.stderr
+    assert project.python(PRINT_VERSION) == "1.0"
+
+
+def test_two_setups_at_once_leave_one_whole_environment(make_project: MakeProject) -> None:
+    project = make_project("project")
+    both = [
+        subprocess.Popen(project.command(), env=project.environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("making .venv" in text for text in said) == 1
+    assert project.python(PRINT_VERSION) == "1.0"
+
+
+def test_an_environment_of_another_folder_or_python_is_made_anew(make_project: MakeProject) -> None:
+    project = make_project("before")
+    assert project.setup().returncode == 0
+    project.folder = project.folder.rename(project.folder.with_name("after"))
+    moved = project.setup()
+    assert "it was made in another folder" in moved.stderr
+    assert moved.returncode == 0, moved.stderr
+    pip = project.folder / ".venv" / "bin" / "pip"
+    assert subprocess.run([pip, "--version"], check=False, capture_output=True).returncode == 0
+    shutil.move(project.folder / ".venv/lib/python3.11", project.folder / ".venv/lib/python3.12")
+    upgraded = project.setup()
+    assert "it has no Python 3.11" in upgraded.stderr
+    assert upgraded.returncode == 0, upgraded.stderr
+
+
+@pytest.mark.parametrize("name", ["한국어 폴더", 'it\'s "$HOME" %d & `x`; *', "l" * 200])
+def test_any_path_is_fine(make_project: MakeProject, name: str) -> None:
+    project = make_project(name)
+    link = project.folder.with_name("link")
+    link.symlink_to(project.folder)
+    assert project.setup().returncode == 0
+    (project.folder / "handler.py").touch()
+    assert project.python("import alpha, handler; print(handler.__file__)").startswith(str(project.folder))
+    project.folder = link
+    through_link = project.setup()
+    assert (through_link.returncode, through_link.stderr) == (0, "")
+
+
+def test_a_folder_that_cannot_be_written_is_used_or_refused_in_one_line(make_project: MakeProject) -> None:
+    if os.geteuid():
+        pytest.skip("needs root, to mount a folder read-only")
+    project = make_project("project")
+    script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$1/scripts/setup"'
+    read_only = ("unshare", "--mount", "sh", "-c", script, "sh", str(project.folder))
+    refused = project.setup(before=read_only)
+    assert refused.returncode == 1
+    *_, last = refused.stderr.splitlines()
+    assert last.startswith(f"error: cannot set up {project.folder}/.venv: Read-only file system")
+    assert "Traceback" not in refused.stderr
+    assert project.setup().returncode == 0
+    used = project.setup(before=read_only)
+    assert (used.returncode, used.stderr) == (0, "")
+
+
+def test_what_is_missing_is_said_in_one_line(make_project: MakeProject, tmp_path: Path) -> None:
+    project = make_project("project")
+    project.lock("dev")
+    unknown = project.setup("all")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        f"error: there is no set 'all' in {project.folder}/requirements, only dev, serve\n",
+    )
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for program in ("bash", "env", "dirname", "readlink"):
+        (programs / program).symlink_to(shutil.which(program) or "")
+    (programs / "python3").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (programs / "python3").chmod(0o755)
+    without = subprocess.run(
+        project.command(), env={"PATH": str(programs)}, capture_output=True, text=True, check=False
+    )
+    assert without.returncode == 1
+    assert without.stderr == "error: Python 3.11 is needed; neither python3.11 nor python3 is one\n"
