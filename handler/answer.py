@@ -1,4 +1,4 @@
-"""Probabilities → answers: the tutorial's nine fields, the same for programs, and the protocols' layouts."""
+"""Probabilities → answers: the tutorial's nine fields, the same for programs, and the protocols' formats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handler.engine import Probabilities
+import numpy as np
+from numpy.typing import NDArray
+
 from handler.request import Request, SentencePair, Shape
 
 KOREAN = {"entailment": "참", "contradiction": "거짓", "neutral": "중립"}
@@ -41,19 +43,19 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A finished answer to one request."""
+class Response:
+    """A finished response to one request."""
 
     body: bytes
     content_type: str = "application/json; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers, name and value."""
     labels: tuple[str, ...] = ()
-    """The verdict on each pair, for those who count them."""
+    """Predicted label of each pair, for the metrics."""
 
 
 def make_answer(
-    pair: SentencePair, labels: Sequence[str], probabilities: Probabilities, truncated: bool
+    pair: SentencePair, labels: Sequence[str], probabilities: NDArray[np.float64], truncated: bool
 ) -> Answer:
     """Name the probabilities of one pair."""
     return Answer(pair, dict(zip(labels, probabilities.tolist(), strict=True)), truncated)
@@ -88,7 +90,7 @@ def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
 
 
 def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> bytes:
-    """The body that answers `request`, laid out as the request was, as UTF-8 JSON."""
+    """The body that answers `request`, in the format of the request, as UTF-8 JSON."""
     body: Any
     if request.shape is Shape.KSERVE_V2:
         body = _tensors(request, answers, model)

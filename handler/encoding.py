@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from handler.errors import ConfigurationError
-from handler.request import SentencePair
+from handler.request import Request, SentencePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,16 @@ class EncodedPair:
     """Whether tokens were cut because the pair is longer than the model reads."""
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """A request whose pairs are ready for the model."""
+
+    request: Request
+    pairs: list[EncodedPair]
+
+
 def kept_tokens(premise: int, hypothesis: int, budget: int) -> tuple[int, int]:
-    """How many tokens of each text remain when a pair is cut to `budget` tokens.
+    """Number of tokens of each text that remain when a pair is cut to `budget` tokens.
 
     The rule of transformers 4's Python tokenizer, with which ratsnlp trained its models: take one token at
     a time from the longer text and, at a tie, from the hypothesis. Here in closed form, so that the
@@ -88,7 +96,7 @@ class PairEncoder:
         texts = [text for pair in pairs for text in (pair.premise, pair.hypothesis)]
         beginnings = [self._beginning(text) for text in texts]
         ids = self._token_ids(beginnings)
-        # A beginning with more tokens than fit tells all that counts; the others are read whole.
+        # A beginning with more tokens than fit suffices; the other texts are read whole.
         short = [
             index
             for index, beginning in enumerate(beginnings)
@@ -125,7 +133,7 @@ class PairEncoder:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One place in the layout of an encoded pair: a special token, or a whole text."""
+    """One place in the template of an encoded pair: a special token, or a whole text."""
 
     source: int | None
     """0 the premise, 1 the hypothesis, None a special token."""

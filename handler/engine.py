@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.batcher import MAX_BATCH_TOKENS, Batcher, ModelBatch, PackedBatcher, PaddedBatcher
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.errors import ConfigurationError, InferenceFailed
-from handler.layout import Layout, Packed, Padded, Pass
-from handler.settings import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 3.0
-"""When warm-up ends at the latest. Only large models get there, whose large passes take so long themselves
-that preparing for them adds little."""
+"""Time after which warm-up ends. Only large models reach it, whose large batches take so long that preparing
+for their shape adds little."""
 
 Probabilities = NDArray[np.float64]
 """Shape [labels]; one pair's probabilities in the order of the checkpoint's labels."""
@@ -34,73 +34,87 @@ class Model(Protocol):
     """A loaded model: one forward pass."""
 
     packed: bool
-    """Whether it reads what `handler.layout.Packed` lays out, or what `handler.layout.Padded` does."""
+    """Whether it reads what `handler.batcher.PackedBatcher` forms, or what `PaddedBatcher` does."""
 
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Inputs are named and shaped as the layout says; returns logits of shape [..., labels]."""
+        """Logits of shape [..., labels]; inputs are named and shaped as the batcher says."""
         ...
 
 
-class Engine:
-    """Turns any number of encoded pairs into probabilities, whoever they share the batch with."""
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The results of a number of pairs, and what went through the model for them."""
 
-    def __init__(self, model: Model, layout: Layout) -> None:
-        """Take over what computes, and what lays out its inputs."""
+    results: list[Probabilities | InferenceFailed]
+    """For each pair, in order: its probabilities, or why there are none."""
+    tokens: int = 0
+    """Number of tokens that went through the model, without padding; equal pairs count once."""
+    padding: int = 0
+    """Number of positions that went through the model and held nothing."""
+    model_batches: int = 0
+    """Number of forward passes."""
+
+
+class Engine:
+    """Turns any number of encoded pairs into probabilities, which do not depend on the rest of the batch."""
+
+    def __init__(self, model: Model, batcher: Batcher) -> None:
+        """Combine what computes with what forms its inputs."""
         self._model = model
-        self._layout = layout
-        self.tokens = 0
-        """That went through the model so far, padding apart."""
-        self.padding = 0
-        """Positions that went through the model so far and held nothing."""
+        self._batcher = batcher
 
     def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Probabilities | InferenceFailed]:
-        """The probabilities of each pair, in order, or why there are none.
+        """The results of `infer`, for callers that count nothing."""
+        return self.infer(pairs).results
 
-        Equal pairs are computed once. Where a pass fails, or gives an answer that isn't finite, its pairs are
-        tried one by one, so that only the pair at fault has no answer.
+    def infer(self, pairs: Sequence[EncodedPair]) -> Inference:
+        """Compute the probabilities of each pair.
+
+        Equal pairs are computed once. Where a model batch fails, or gives an answer that isn't finite, its
+        pairs are tried one by one, so that only the pair at fault has no answer.
         """
         results: dict[EncodedPair, Probabilities | InferenceFailed] = {}
-        for each in self._layout.passes(list(dict.fromkeys(pairs))):
-            results.update(zip(each.pairs, self._run(each), strict=True))
-        return [results[pair] for pair in pairs]
+        tokens = size = model_batches = 0
+        waiting = list(self._batcher.batches(list(dict.fromkeys(pairs))))
+        while waiting:
+            batch = waiting.pop()
+            found = self._run(batch)
+            tokens, size, model_batches = tokens + batch.tokens, size + batch.size, model_batches + 1
+            if len(batch.pairs) > 1 and any(isinstance(each, InferenceFailed) for each in found):
+                # The fault may be another's: what isn't finite spreads over a packed row.
+                waiting += [alone for pair in batch.pairs for alone in self._batcher.batches([pair])]
+            else:
+                results.update(zip(batch.pairs, found, strict=True))
+        return Inference([results[pair] for pair in pairs], tokens, size - tokens, model_batches)
 
     def warm_up(self) -> None:
-        """Run a pass of each shape, small ones first, so that no user's request is the first of its shape.
+        """Run a model batch of each shape, small ones first, so that no request is the first of its shape.
 
         Raises:
             ConfigurationError: the model gives no finite answer.
         """
         began = monotonic()
-        for each in self._layout.examples():
-            if any(isinstance(result, InferenceFailed) for result in self._run(each)):
-                raise ConfigurationError("the model gives no finite answer to the first, simplest pair")
+        for batch in self._batcher.examples():
+            if any(isinstance(result, InferenceFailed) for result in self._run(batch)):
+                raise ConfigurationError(
+                    "the model gives no finite answer to the simplest pair: its weights are damaged; "
+                    "convert the checkpoint again"
+                )
             if monotonic() - began > WARM_UP_SECONDS:
                 return
 
-    def _run(self, each: Pass) -> list[Probabilities | InferenceFailed]:
-        tokens = each.tokens
-        self.tokens += tokens
-        self.padding += each.size - tokens
+    def _run(self, batch: ModelBatch) -> Sequence[Probabilities | InferenceFailed]:
+        """The results of one forward pass, in the order of the batch's pairs."""
         try:
-            logits = self._model.logits(each.inputs)
+            logits = self._model.logits(batch.inputs)
+            return _softmax(logits.reshape(-1, logits.shape[-1])[batch.places].astype(np.float64))
         except Exception as error:
             # The message may quote the input, so only the kind of error is logged.
-            logger.error("forward pass over %d pairs failed: %s", len(each.pairs), type(error).__name__)
-            results: list[Probabilities | InferenceFailed] = [
-                InferenceFailed("the model failed on this pair") for _ in each.pairs
-            ]
-        else:
-            results = _softmax(logits.reshape(-1, logits.shape[-1])[each.places].astype(np.float64))
-        if len(each.pairs) > 1 and any(isinstance(result, InferenceFailed) for result in results):
-            # The fault may be another's: what isn't finite spreads over a packed row.
-            alone = [one for pair in each.pairs for one in self._layout.passes([pair])]
-            return [result for one in alone for result in self._run(one)]
-        return results
+            logger.error("forward pass over %d pairs failed: %s", len(batch.pairs), type(error).__name__)
+            return [InferenceFailed("the model failed on this pair")] * len(batch.pairs)
 
 
-def load_engine(
-    checkpoint: Checkpoint, device: torch.device, threads: int, max_batch_tokens: int = MAX_BATCH_TOKENS
-) -> Engine:
+def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int) -> Engine:
     """Load a model into the runtime that its precision asks for.
 
     A converted checkpoint runs in PyTorch, an archive of precision fp16 in PyTorch on the GPU; archives of
@@ -119,17 +133,17 @@ def load_engine(
         from handler.openvino_model import OpenVinoModel
 
         model = OpenVinoModel(checkpoint.folder, checkpoint.precision, threads)
-    return Engine(model, make_layout(checkpoint, model.packed, max_batch_tokens))
+    return Engine(model, make_batcher(checkpoint, model.packed))
 
 
-def make_layout(checkpoint: Checkpoint, packed: bool, max_batch_tokens: int = MAX_BATCH_TOKENS) -> Layout:
-    """How pairs are laid out for a checkpoint's model; see `Model.packed`."""
-    layout = Packed if packed else Padded
-    return layout(checkpoint.pad_token_id, max_batch_tokens, checkpoint.max_seq_length)
+def make_batcher(checkpoint: Checkpoint, packed: bool) -> Batcher:
+    """The batcher for a checkpoint's model; see `Model.packed`."""
+    batcher = PackedBatcher if packed else PaddedBatcher
+    return batcher(checkpoint.pad_token_id, MAX_BATCH_TOKENS, checkpoint.max_seq_length)
 
 
 def threads_per_worker(configured: int, workers: int, small: bool) -> int:
-    """Threads of one worker's forward pass.
+    """Number of threads of one worker's forward pass.
 
     As configured, or one for a small model (`Checkpoint.small`), or the cores shared among the workers.
     """
@@ -137,7 +151,7 @@ def threads_per_worker(configured: int, workers: int, small: bool) -> int:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

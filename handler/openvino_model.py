@@ -17,7 +17,7 @@ GRAPH = "model.xml"
 
 
 def reads_packed(graph: openvino.Model | openvino.CompiledModel) -> bool:
-    """Whether a graph reads packed rows; see `handler.layout.Packed`."""
+    """Whether a graph reads packed rows; see `handler.batcher.PackedBatcher`."""
     return any(port.any_name == "segments" for port in graph.inputs)
 
 
@@ -51,6 +51,6 @@ class OpenVinoModel:
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """One forward pass; see `handler.engine.Model.logits`."""
         self._request.infer({name: inputs[name] for name in self._inputs}, share_inputs=True)
-        # The next pass writes to the same memory.
+        # The next call writes to the same memory.
         output: NDArray[np.float32] = self._request.get_output_tensor(0).data.copy()
         return output

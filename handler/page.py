@@ -7,13 +7,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from handler.answer import Reply
+from handler.answer import Response
 from handler.errors import ConfigurationError
 
 PAGE = Path(__file__).with_name("page.html")
 
 
-def load_page(file: Path = PAGE) -> Reply:
+def load_page(file: Path = PAGE) -> Response:
     """The page as it is sent to a browser.
 
     Its content security policy allows the file's own style and script by their hashes, requests to the
@@ -43,7 +43,7 @@ def load_page(file: Path = PAGE) -> Reply:
         ("Referrer-Policy", "no-referrer"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
     )
-    return Reply(body, "text/html; charset=utf-8", headers)
+    return Response(body, "text/html; charset=utf-8", headers)
 
 
 def _hashes(page: bytes, element: bytes) -> str:

@@ -189,6 +189,8 @@ def _read_tensors(body: dict[str, Any], limits: HandlerSettings) -> Request:
     request_id = body.get("id")
     if not (request_id is None or isinstance(request_id, str)):
         raise InvalidRequest(f"id must be a string, not {_type_name(request_id)}")
+    if _surrogate(request_id or "") is not None:
+        raise InvalidRequest("id has a lone surrogate")
     if not isinstance(body["inputs"], list):
         raise InvalidRequest(f"inputs must be a list, not {_type_name(body['inputs'])}")
     tensors: dict[str, list[Any]] = {}
@@ -254,11 +256,19 @@ def _text(row: dict[str, Any], name: str, prefix: str, limits: HandlerSettings) 
         )
     if not text.strip():
         raise InvalidPair(f"{prefix}{name} is blank")
+    surrogate = _surrogate(text)
+    if surrogate is not None:
+        raise InvalidPair(f"{prefix}{name} has a lone surrogate at character {surrogate}")
+    return text
+
+
+def _surrogate(text: str) -> int | None:
+    """Index of the first lone surrogate, which JSON can hold and no encoding can."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidPair(f"{prefix}{name} has a lone surrogate at character {error.start}") from None
-    return text
+        return error.start
+    return None
 
 
 def _type_name(value: Any) -> str:

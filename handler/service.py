@@ -12,13 +12,12 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from ts.context import Context
@@ -26,31 +25,37 @@ from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 
-from handler.answer import ModelIdentity, Reply, make_answer, render
+from handler.answer import ModelIdentity, Response, make_answer, render
 from handler.checkpoint import Checkpoint
-from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Probabilities, load_engine, threads_per_worker
+from handler.encoding import EncodedRequest, PairEncoder
+from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
 from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
-from handler.metrics import HEARTBEATS, Measurement, measure
 from handler.page import load_page
-from handler.record import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
-from handler.recorder import JoinedLines, Recorder
-from handler.request import Request, parse_request
-from handler.request_log import log_requests
+from handler.recording import BatchRecord, RequestRecord
+from handler.recording.export import HEARTBEATS, Measurement, log_requests, measure
+from handler.recording.recorder import JoinedLines, Recorder
+from handler.request import parse_request
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
 
-# TorchServe's module imports openvino.torch, for torch.compile, which isn't used here: 2 s of a worker's
-# start and 136 MB of its memory.
-_hidden: dict[str, Any] = {"openvino.torch": None}
-sys.modules.update(_hidden)
-BaseHandler: Any = importlib.import_module("ts.torch_handler.base_handler").BaseHandler
-del sys.modules["openvino.torch"]
 
-Prepared: TypeAlias = tuple[Request, list[EncodedPair]]
-"""A request whose pairs are ready for the model. Whatever is answered already travels beside it, as a
-`Reply` or as its error."""
+def _import_base_handler_without_openvino() -> Any:
+    """TorchServe's `BaseHandler`, imported while `openvino.torch` is hidden.
+
+    Its module imports `openvino.torch` for torch.compile, which is not used here: 2 s of a worker's start and
+    136 MB of its memory.
+    """
+    hidden: dict[str, Any] = {} if "openvino.torch" in sys.modules else {"openvino.torch": None}
+    sys.modules.update(hidden)
+    try:
+        return importlib.import_module("ts.torch_handler.base_handler").BaseHandler
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+BaseHandler: Any = _import_base_handler_without_openvino()
 
 
 class NliHandler(BaseHandler):  # type: ignore[misc]
@@ -62,13 +67,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         Raises:
             ConfigurationError: anything is missing or doesn't fit; the worker then doesn't start.
         """
-        # TorchServe would decode JSON itself, but only for one spelling of the content type, without a
-        # view of repeated keys, and with a warning and a traceback in the log for each invalid body.
-        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
-        # The worker would log a line for each batch; metrics travel as log lines and must go on.
-        logging.getLogger().setLevel(logging.WARNING)
-        for name in (__name__, "handler", "ts.metrics"):
-            logging.getLogger(name).setLevel(logging.INFO)
+        _have_torchserve_pass_bodies_as_bytes()
+        _have_torchserve_log_metrics_only()
         properties = context.system_properties
         config = context.model_yaml_config or {}
         self.settings = HandlerSettings.from_model_config(config)
@@ -83,7 +83,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         threads = threads_per_worker(
             self.settings.threads, config.get("minWorkers", 1), self.checkpoint.small
         )
-        self.engine = load_engine(self.checkpoint, self.device, threads, self.settings.max_batch_tokens)
+        self.engine = load_engine(self.checkpoint, self.device, threads)
         self.engine.warm_up()
         self.requests = 0  # that this worker has taken, described ones apart
         self.initialized = True
@@ -97,53 +97,54 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer a batch of requests, one body each, in order."""
         self.context = context
-        counted = self.engine.tokens, self.engine.padding
-        times = [perf_counter()]
+        began = perf_counter()
         prepared = self.preprocess(data)
-        times.append(perf_counter())
-        answered = self.inference(prepared)
-        times.append(perf_counter())
+        read = perf_counter()
+        answered, inferred = self.inference(prepared)
+        infer_seconds = perf_counter() - read
         try:
             return self.postprocess(answered)
         finally:
             try:
-                self.recorder.put(self._batch_record(prepared, answered, times, counted))
-            except Exception as error:  # what can't be counted is answered all the same
+                record = BatchRecord(
+                    tuple(self._request_records(prepared, answered)),
+                    datetime.now(UTC),
+                    infer_seconds=infer_seconds,
+                    handler_seconds=perf_counter() - began,
+                    tokens=inferred.tokens,
+                    padding=inferred.padding,
+                )
+                self.recorder.put(record)
+            except Exception as error:  # a request that can't be recorded is answered all the same
                 _internal_error(error)
 
-    def preprocess(self, data: list[Mapping[str, Any]]) -> list[Prepared | Reply | RequestError]:
-        """Bytes → encoded pairs, request by request."""
+    def preprocess(self, data: list[Mapping[str, Any]]) -> list[EncodedRequest | Response | RequestError]:
+        """Bytes → encoded pairs, request by request; what is answered without the model is answered here."""
         return [self._prepare(index, fields) for index, fields in enumerate(data)]
 
-    def inference(self, data: list[Prepared | Reply | RequestError]) -> list[Reply | RequestError]:
-        """Encoded pairs → answers: one pass over the pairs of all requests."""
-        pairs = [pair for item in data if isinstance(item, tuple) for pair in item[1]]
-        results = iter(self.engine.probabilities(pairs))
-        return [
-            self._answer(*item, list(islice(results, len(item[1])))) if isinstance(item, tuple) else item
+    def inference(
+        self, data: list[EncodedRequest | Response | RequestError]
+    ) -> tuple[list[Response | RequestError], Inference]:
+        """Encoded pairs → answers: the pairs of all requests together; and what went through the model."""
+        inferred = self._infer([item for item in data if isinstance(item, EncodedRequest)])
+        results = iter(inferred.results)
+        answered = [
+            self._answer(item, islice(results, len(item.pairs))) if isinstance(item, EncodedRequest) else item
             for item in data
         ]
+        return answered, inferred
 
-    def postprocess(self, data: list[Reply | RequestError]) -> list[bytes]:
+    def postprocess(self, data: list[Response | RequestError]) -> list[bytes]:
         """Answers → bodies, with the status and the content type of each.
 
         Raises:
             PredictionException: for an error over gRPC, whose status TorchServe sets from nothing else. As
-                it fails the whole batch, it is raised only where no other request shares it; a gRPC client
-                in company gets status OK and the error as its body.
+                it fails the whole batch, it is raised only where no other request shares it; when batched
+                with other requests, a gRPC client gets status OK and the error as its body.
         """
-        bodies = []
-        for index, item in enumerate(data):
-            if isinstance(item, RequestError):
-                if len(data) == 1 and _came_by_grpc(self.context.get_all_request_header(index)):
-                    raise PredictionException(item.to_json().decode(), item.status)
-                self.context.set_response_status(item.status, item.reason, index)
-                item = Reply(item.to_json())
-            self.context.set_response_content_type(index, item.content_type)
-            for name, value in item.headers:
-                self.context.set_response_header(index, name, value)
-            bodies.append(item.body)
-        return bodies
+        if len(data) == 1 and isinstance(data[0], RequestError) and self._came_by_grpc(0):
+            raise PredictionException(data[0].to_json().decode(), data[0].status)
+        return [self._send(index, item) for index, item in enumerate(data)]
 
     def describe_handle(self) -> dict[str, Any]:
         """What `GET /models/NAME?customized=true` of the management API adds about the model."""
@@ -152,18 +153,18 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             "version": self.identity.version,
             "labels": list(self.checkpoint.labels),
             "max_seq_length": self.checkpoint.max_seq_length,
-            "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars", "max_batch_tokens"}),
+            "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars"}),
             "source": self.checkpoint.source,
             "source_sha256": self.checkpoint.source_sha256,
             "device": str(self.device),
             "worker": {"pid": os.getpid(), "requests": self.requests},
         }
 
-    def _prepare(self, index: int, fields: Mapping[str, Any]) -> Prepared | Reply | RequestError:
-        headers = self.context.get_all_request_header(index)
+    def _prepare(self, index: int, fields: Mapping[str, Any]) -> EncodedRequest | Response | RequestError:
         try:
-            if headers.get("describe") == "True":
-                return Reply(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
+            headers = self.context.get_all_request_header(index)
+            if _asks_for_description(headers, fields):
+                return Response(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
             self.requests += 1
             if headers.get("explain") == "True":
                 raise InvalidRequest("explanations are not offered; post to /predictions instead")
@@ -172,77 +173,86 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             request = parse_request(fields, _content_type(headers), self.settings)
             if _header(headers, "x-answer") == "tutorial":
                 request = request.for_tutorial()
-            return request, self.encoder.encode(request.pairs)
+            return EncodedRequest(request, self.encoder.encode(request.pairs))
         except RequestError as error:
             return error
         except Exception as error:
             return _internal_error(error)
 
-    def _answer(
-        self, request: Request, encoded: list[EncodedPair], results: list[Probabilities | InferenceFailed]
-    ) -> Reply | RequestError:
-        answers = []
+    def _infer(self, requests: Sequence[EncodedRequest]) -> Inference:
+        """The results of all pairs; where that fails as a whole, of each request by itself."""
+        pairs = [pair for request in requests for pair in request.pairs]
         try:
-            for pair, tokens, result in zip(request.pairs, encoded, results, strict=True):
+            return self.engine.infer(pairs)
+        except Exception as error:
+            _internal_error(error)
+        if len(requests) == 1:
+            return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
+        alone = [self._infer([request]) for request in requests]
+        return Inference(
+            [result for each in alone for result in each.results],
+            sum(each.tokens for each in alone),
+            sum(each.padding for each in alone),
+        )
+
+    def _answer(
+        self, encoded: EncodedRequest, results: Iterable[Probabilities | InferenceFailed]
+    ) -> Response | RequestError:
+        request, answers = encoded.request, []
+        found = list(results)  # all of them, also where one is an error
+        try:
+            for pair, tokens, result in zip(request.pairs, encoded.pairs, found, strict=True):
                 if isinstance(result, InferenceFailed):
                     return result.at(pair.where)
                 answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
             labels = tuple(answer.label for answer in answers)
-            return Reply(render(request, answers, self.identity), labels=labels)
+            return Response(render(request, answers, self.identity), labels=labels)
         except Exception as error:
             return _internal_error(error)
 
-    def _batch_record(
-        self,
-        prepared: list[Prepared | Reply | RequestError],
-        answered: list[Reply | RequestError],
-        times: list[float],
-        counted: tuple[int, int],
-    ) -> BatchRecord:
-        """What to remember; `times` and `counted` are the clock's and the engine's readings before."""
-        requests = [
-            self._request_record(index, before, after)
-            for index, (before, after) in enumerate(zip(prepared, answered, strict=True))
-            if before is self.page or not isinstance(before, Reply)  # what describes the model isn't counted
-        ]
-        return BatchRecord(
-            tuple(requests),
-            datetime.now(UTC),
-            tokenize_seconds=times[1] - times[0],
-            infer_seconds=times[2] - times[1],
-            handler_seconds=perf_counter() - times[0],
-            tokens=self.engine.tokens - counted[0],
-            padding=self.engine.padding - counted[1],
+    def _send(self, index: int, item: Response | RequestError) -> bytes:
+        """Set the status and the headers of one response; returns its body."""
+        try:
+            response = Response(item.to_json()) if isinstance(item, RequestError) else item
+            if isinstance(item, RequestError):
+                self.context.set_response_status(item.status, item.reason, index)
+            self.context.set_response_content_type(index, response.content_type)
+            for name, value in response.headers:
+                self.context.set_response_header(index, name, value)
+            return response.body
+        except Exception as error:
+            return self._send(index, _internal_error(error))
+
+    def _came_by_grpc(self, index: int) -> bool:
+        """HTTP requests have headers, which are strings; gRPC has only the types of its parts."""
+        return not any(
+            isinstance(value, str) for value in self.context.get_all_request_header(index).values()
         )
 
-    def _request_record(
-        self, index: int, before: Prepared | Reply | RequestError, after: Reply | RequestError
-    ) -> RequestRecord:
-        encoded = before[1] if isinstance(before, tuple) else []
-        record = RequestRecord(
-            id=self.context.get_request_id(index),
-            outcome=PAGE if before is self.page else ANSWERED,
-            pairs=len(encoded),
-            tokens=sum(len(pair.input_ids) for pair in encoded),
-            truncated=sum(pair.truncated for pair in encoded),
-        )
-        if isinstance(after, RequestError):
-            return replace(record, outcome=ERROR, status=after.status, error=after.type)
-        return replace(record, labels=after.labels)
+    def _request_records(
+        self,
+        prepared: Sequence[EncodedRequest | Response | RequestError],
+        answered: Sequence[Response | RequestError],
+    ) -> Iterable[RequestRecord]:
+        for index, (before, after) in enumerate(zip(prepared, answered, strict=True)):
+            if before is self.page or not isinstance(before, Response):  # descriptions aren't counted
+                encoded = before if isinstance(before, EncodedRequest) else None
+                yield RequestRecord.of(self.context.get_request_id(index), encoded, after)
 
     def _record(self, batches: Sequence[BatchRecord]) -> None:
         """Count and log batches; in the recorder's thread."""
         for measurement in measure(batches):
-            self._send(measurement)
+            self._count(measurement)
         self.metric_lines.flush()
         if self.settings.request_log:
             log_requests(batches, self.identity.version)
 
     def _beat(self) -> None:
-        self._send((HEARTBEATS, (), 1))
+        """Send a heartbeat; in the recorder's thread."""
+        self._count((HEARTBEATS, (), 1))
         self.metric_lines.flush()
 
-    def _send(self, measurement: Measurement) -> None:
+    def _count(self, measurement: Measurement) -> None:
         """Hand a measurement to TorchServe, which knows the metric from its `metrics_config` or drops it."""
         metric, labels, value = measurement
         cache, kind = self.context.metrics, MetricTypes(metric.kind)
@@ -252,6 +262,31 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             names = ["version", *metric.labels, "ModelName", "Level"]
             target = cache.add_metric_to_cache(metric.name, metric.unit, names, kind)
         target.add_or_update(value, [self.identity.version, *labels, self.identity.endpoint, "Model"])
+
+
+def _have_torchserve_pass_bodies_as_bytes() -> None:
+    """Set the variable by which this process' part of TorchServe leaves JSON alone.
+
+    It would decode JSON only for one spelling of the content type, without a view of repeated keys, and with
+    a warning and a traceback in the log for each invalid body.
+    """
+    os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+
+
+def _have_torchserve_log_metrics_only() -> None:
+    """Raise this process' log level: TorchServe logs a line for each batch, and metrics are log lines."""
+    logging.getLogger().setLevel(logging.WARNING)
+    for name in (__name__, "handler", "ts.metrics"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _asks_for_description(headers: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether a request is TorchServe's own, made for `GET /models/NAME?customized=true`.
+
+    Its header `describe` can be sent by any client of `/predictions`. But TorchServe gives such a client's
+    request a body, were it an empty one, unless its content type is that of a form; its own has neither.
+    """
+    return headers.get("describe") == "True" and not fields and _header(headers, "content-type") is None
 
 
 def _content_type(headers: Mapping[str, Any]) -> str | None:
@@ -269,11 +304,6 @@ def _content_type(headers: Mapping[str, Any]) -> str | None:
 def _header(headers: Mapping[str, Any], wanted: str) -> str | None:
     """A header by its lower-case name; TorchServe keeps the client's spelling."""
     return next((str(value) for name, value in headers.items() if name.lower() == wanted), None)
-
-
-def _came_by_grpc(headers: Mapping[str, Any]) -> bool:
-    """HTTP requests have headers, which are strings; gRPC has only the types of its parts."""
-    return not any(isinstance(value, str) for value in headers.values())
 
 
 def _internal_error(error: Exception) -> InternalError:

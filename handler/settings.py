@@ -9,9 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from handler.errors import ConfigurationError
 
-MAX_BATCH_TOKENS = 4096
-"""Tokens in one forward pass, where nobody says it."""
-
 
 class HandlerSettings(BaseModel):
     """What an operator can set; an unknown key or a value out of range stops the start."""
@@ -19,17 +16,14 @@ class HandlerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     max_pairs: int = Field(default=64, ge=1)
-    """Sentence pairs that one request may hold; more is answered with 413."""
+    """Largest number of sentence pairs in a request; more is answered with 413."""
 
     max_text_chars: int = Field(default=50_000, ge=1)
-    """Characters (code points) that one premise or hypothesis may have; more is answered with 413."""
-
-    max_batch_tokens: int = Field(default=MAX_BATCH_TOKENS, ge=1)
-    """Tokens, padding included, in one forward pass; a larger batch is split."""
+    """Largest number of characters (code points) in a premise or a hypothesis; more is answered with 413."""
 
     threads: int = Field(default=0, ge=0)
-    """Threads of a worker's forward pass; 0 is one for a small model, and for a large one the machine's cores
-    shared among its `minWorkers`."""
+    """Number of threads of a worker's forward pass; 0 is one for a small model, and for a large one the
+    machine's cores shared among its `minWorkers`."""
 
     request_log: bool = True
     """Whether each request is logged: a line with counts and times, and never a text."""

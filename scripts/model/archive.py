@@ -113,10 +113,7 @@ def build_archive(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive-") as name:
         staging = Path(name)
         code = staging / "code" / "handler"
-        code.mkdir(parents=True)
-        for module in sorted((PROJECT / "handler").iterdir()):
-            if module.is_file() and module.name != "service.py":
-                shutil.copy(module, code)
+        shutil.copytree(PROJECT / "handler", code, ignore=shutil.ignore_patterns("__pycache__", "service.py"))
         served = staging / "served"
         served.mkdir()
         write_model(checked, precision, served, calibration, report)

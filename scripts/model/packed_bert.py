@@ -13,7 +13,7 @@ HIDDEN = -1e4
 
 
 class PackedBert(nn.Module):
-    """Computes what a `BertForSequenceClassification` does, from what `handler.layout.Packed` lays out.
+    """Computes what a `BertForSequenceClassification` does, from what `handler.batcher.PackedBatcher` forms.
 
     The classifier reads the last layer at the first token of each pair only, so that layer computes nothing
     else: a twelfth of the work of a BERT-base less, and about a quarter of the demo model's.
@@ -34,7 +34,7 @@ class PackedBert(nn.Module):
         token_type_ids: Tensor,
         position_ids: Tensor,
         segments: Tensor,
-        firsts: Tensor,
+        cls_positions: Tensor,
     ) -> Tensor:
         """Logits of shape [rows, pairs, labels]; where a row has fewer pairs, those of its first token."""
         table = self.embeddings
@@ -45,9 +45,9 @@ class PackedBert(nn.Module):
         mask = _mask(segments, segments)
         for layer in layers:
             hidden = self._layer(layer, hidden, hidden, mask)
-        first = hidden.gather(1, firsts[:, :, None].expand(-1, -1, hidden.shape[2]))
-        first = self._layer(last, first, hidden, _mask(segments.gather(1, firsts), segments))
-        logits: Tensor = self.classifier(self.pooler.activation(self.pooler.dense(first)))
+        cls = hidden.gather(1, cls_positions[:, :, None].expand(-1, -1, hidden.shape[2]))
+        cls = self._layer(last, cls, hidden, _mask(segments.gather(1, cls_positions), segments))
+        logits: Tensor = self.classifier(self.pooler.activation(self.pooler.dense(cls)))
         return logits
 
     def _layer(self, layer: Any, asking: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:

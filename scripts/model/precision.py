@@ -19,11 +19,11 @@ from tqdm import tqdm
 from transformers import BertForSequenceClassification
 from transformers.utils.logging import set_verbosity_error
 
+from handler.batcher import ModelBatch
 from handler.checkpoint import SECTION, Checkpoint, Precision
 from handler.encoding import EncodedPair, PairEncoder
-from handler.engine import Engine, available_cores, load_engine, make_layout
+from handler.engine import Engine, available_cores, load_engine, make_batcher
 from handler.errors import ConfigurationError
-from handler.layout import Pass
 from handler.openvino_model import GRAPH, reads_packed
 from handler.torch_model import has_token_types, load_weights
 from scripts.model.packed_bert import PackedBert
@@ -49,7 +49,7 @@ class Gate:
     max_accuracy_drop: float = 0.5
     """In percentage points."""
     min_agreement: float = 98.0
-    """Percent of pairs with the same verdict."""
+    """Percent of pairs with the same prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Comparison:
 
     pairs: int
     agreement: float
-    """Percent of pairs with the same verdict."""
+    """Percent of pairs with the same prediction."""
     labelled: int
     """Pairs with a label that the model knows."""
     accuracy: tuple[float, float] | None
@@ -134,10 +134,10 @@ def write_model(
         learnt, held_out = split_pairs(read_labelled_pairs(calibration.pairs), validation)
         encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
         graph = export_graph(checkpoint)
-        layout = make_layout(checkpoint, reads_packed(graph))
-        # Each pair alone, with next to nothing that fills up the pass and would widen the ranges.
+        batcher = make_batcher(checkpoint, reads_packed(graph))
+        # Each pair alone, with next to no padding, which would widen the ranges.
         encoded = encoder.encode([row.pair for row in learnt])
-        graph = quantize(graph, (each for pair in encoded for each in layout.passes([pair])))
+        graph = quantize(graph, (each for pair in encoded for each in batcher.batches([pair])))
         save_graph(graph, folder)
         comparison = compare(checkpoint, replace(checkpoint, folder=folder, precision=precision), held_out)
         report(comparison.to_text())
@@ -166,7 +166,7 @@ def export_graph(checkpoint: Checkpoint) -> openvino.Model:
     if isinstance(model, BertForSequenceClassification) and has_token_types(model):
         module = PackedBert(model).eval()
     packed = module is not model
-    (example,) = make_layout(checkpoint, packed).passes([EncodedPair((1,) * 16, (0,) * 16, False)])
+    (example,) = make_batcher(checkpoint, packed).batches([EncodedPair((1,) * 16, (0,) * 16, False)])
     names = [name for name in example.inputs if name != "token_type_ids" or has_token_types(model)]
     set_verbosity_error()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
@@ -189,8 +189,8 @@ def save_graph(graph: openvino.Model, folder: Path) -> None:
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
 
 
-def quantize(graph: openvino.Model, passes: Iterable[Pass]) -> openvino.Model:
-    """Post-training int8 of weights and activations, whose ranges are those that `passes` show.
+def quantize(graph: openvino.Model, batches: Iterable[ModelBatch]) -> openvino.Model:
+    """Post-training int8 of weights and activations, whose ranges are those that `batches` show.
 
     Raises:
         ConfigurationError: NNCF isn't installed.
@@ -203,7 +203,7 @@ def quantize(graph: openvino.Model, passes: Iterable[Pass]) -> openvino.Model:
     except ImportError:
         raise ConfigurationError("int8 needs NNCF: scripts/setup build") from None
     names = [port.any_name for port in graph.inputs]
-    inputs = [{name: each.inputs[name] for name in names} for each in passes]
+    inputs = [{name: each.inputs[name] for name in names} for each in batches]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantized: openvino.Model = nncf.quantize(
@@ -244,15 +244,15 @@ def split_pairs(
 
 
 def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[LabelledPair]) -> Comparison:
-    """Hold the verdicts of a built precision against those of the checkpoint it was made from.
+    """Hold the predictions of a built precision against those of the checkpoint it was made from.
 
     Raises:
         ConfigurationError: one of them can't be loaded, or fails on a pair.
     """
     encoder = PairEncoder.from_folder(reference.folder, reference.max_seq_length)
     encoded = encoder.encode([row.pair for row in rows])
-    verdicts = [
-        _verdicts(load_engine(each, torch.device("cpu"), available_cores()), encoded, name)
+    predictions = [
+        _predictions(load_engine(each, torch.device("cpu"), available_cores()), encoded, name)
         for name, each in (("fp32", reference), (candidate.precision or "fp32", candidate))
     ]
     numbers = class_numbers(rows, reference.labels, optional=True).numbers
@@ -260,13 +260,13 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
     labelled = truth >= 0
     accuracy = None
     if labelled.any():
-        before, after = (100 * float((each == truth)[labelled].mean()) for each in verdicts)
+        before, after = (100 * float((each == truth)[labelled].mean()) for each in predictions)
         accuracy = before, after
-    agreement = 100 * float((verdicts[0] == verdicts[1]).mean())
+    agreement = 100 * float((predictions[0] == predictions[1]).mean())
     return Comparison(len(rows), agreement, int(labelled.sum()), accuracy)
 
 
-def _verdicts(engine: Engine, pairs: Sequence[EncodedPair], name: str) -> NDArray[np.int64]:
+def _predictions(engine: Engine, pairs: Sequence[EncodedPair], name: str) -> NDArray[np.int64]:
     found = []
     for start in tqdm(range(0, len(pairs), BATCH), desc=f"measuring {name}", unit="batch", disable=None):
         for result in engine.probabilities(pairs[start : start + BATCH]):

@@ -46,7 +46,7 @@ def expect(tiny_checkpoint: Path) -> Expect:
     """The right answers, computed in this process."""
     checkpoint = Checkpoint.read(tiny_checkpoint)
     encoder = PairEncoder.from_folder(tiny_checkpoint, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), threads=1, max_batch_tokens=4096)
+    engine = load_engine(checkpoint, torch.device("cpu"), threads=1)
 
     def answers(pairs: Sequence[SentencePair]) -> Answers:
         unique = list(dict.fromkeys(pairs))

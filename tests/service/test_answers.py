@@ -137,6 +137,24 @@ def test_other_methods_and_paths_are_defined(url: str, server: TorchServe) -> No
     assert requests.post(url + "-none", json=GOOD, timeout=30).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (json.dumps(GOOD), "application/json", 200),
+        (b"", None, 400),
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", 400),
+    ],
+)
+def test_a_client_s_own_describe_header_is_nothing_special(
+    url: str, body: bytes, content_type: str | None, status: int
+) -> None:
+    headers = {"describe": "True", "Content-Type": content_type}
+    answer = requests.post(url, data=body, headers=headers, timeout=30)
+    assert "source_sha256" not in answer.json()
+    assert answer.status_code == status
+
+
 def test_the_model_describes_itself(server: TorchServe, tiny_checkpoint: Path) -> None:
     described = requests.get(f"{server.management_url}/models/nli?customized=true", timeout=30).json()
     custom = described[0]["customizedMetadata"]
@@ -144,7 +162,7 @@ def test_the_model_describes_itself(server: TorchServe, tiny_checkpoint: Path) -
     assert custom["model"] == "tiny"
     assert custom["labels"] == ["entailment", "contradiction", "neutral"]
     assert custom["max_seq_length"] == 64
-    assert custom["limits"] == {"max_pairs": 64, "max_text_chars": 50000, "max_batch_tokens": 4096}
+    assert custom["limits"] == {"max_pairs": 64, "max_text_chars": 50000}
     assert custom["source_sha256"] == checkpoint.source_sha256
 
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 import yaml
 
-from handler.recorder import HEARTBEAT_SECONDS
+from handler.recording.recorder import HEARTBEAT_SECONDS
 from scripts import PROJECT
 from scripts.torchserve.server import Ports, TorchServe
 from tests.prometheus import Prometheus
@@ -171,10 +171,9 @@ def test_the_figures_are_those_that_were_sent(observed: Observed) -> None:
     assert value("nli_truncated_pairs_total") == 5 == sent.truncated
     assert value("nli_batch_requests_sum") == 100
     batches = value("nli_batch_requests_count")
-    assert value("nli_handler_seconds_count") == value("nli_tokenize_seconds_count") == batches
+    assert value("nli_handler_seconds_count") == batches
     assert 0 < value("nli_infer_seconds_count") <= batches
-    parts = value("nli_tokenize_seconds_sum") + value("nli_infer_seconds_sum")
-    assert 0 < parts < value("nli_handler_seconds_sum")
+    assert 0 < value("nli_infer_seconds_sum") < value("nli_handler_seconds_sum")
     assert value("nli_padding_tokens_total") > 0
     assert value("Requests5XX") == 1
 

@@ -1,4 +1,4 @@
-"""The engine: equal answers whoever shares the batch, and faults that stay with their pair."""
+"""The engine: answers that do not depend on the rest of the batch, and faults that stay with their pair."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from handler.batcher import PackedBatcher, PaddedBatcher
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Engine, available_cores, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed
-from handler.layout import Packed, Padded
 from handler.request import SentencePair
 from handler.torch_model import TorchModel
 
@@ -41,7 +41,7 @@ class CountingModel:
 
 
 def counting_engine(model: CountingModel) -> Engine:
-    return Engine(model, Padded(0, 4096, 64))
+    return Engine(model, PaddedBatcher(0, 4096, 64))
 
 
 def pair(*ids: int) -> EncodedPair:
@@ -67,10 +67,10 @@ def test_what_is_not_finite_in_a_row_fails_alone() -> None:
         def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
             self.batches.append(inputs["input_ids"].shape)
             rows = np.where(inputs["input_ids"] == POISON, np.nan, inputs["input_ids"]).sum(axis=1)
-            return np.tile(rows[:, None, None], (*inputs["firsts"].shape, 3)).astype(np.float32)
+            return np.tile(rows[:, None, None], (*inputs["cls_positions"].shape, 3)).astype(np.float32)
 
     model = PackedModel()
-    results = Engine(model, Packed(0, 4096, 64)).probabilities([pair(1, 2), pair(1, POISON), pair(3)])
+    results = Engine(model, PackedBatcher(0, 4096, 64)).probabilities([pair(1, 2), pair(1, POISON), pair(3)])
     assert [type(result) for result in results] == [np.ndarray, InferenceFailed, np.ndarray]
     assert len(model.batches) == 4
 
@@ -83,11 +83,11 @@ def test_equal_pairs_are_computed_once() -> None:
 
 
 def test_a_pair_longer_than_the_budget_is_still_answered() -> None:
-    (result,) = Engine(CountingModel(), Padded(0, 1, 64)).probabilities([pair(1, 1)])
+    (result,) = Engine(CountingModel(), PaddedBatcher(0, 1, 64)).probabilities([pair(1, 1)])
     assert isinstance(result, np.ndarray)
 
 
-def test_no_pairs_no_pass() -> None:
+def test_no_pairs_no_model_batch() -> None:
     model = CountingModel()
     assert counting_engine(model).probabilities([]) == []
     assert model.batches == []
@@ -95,7 +95,7 @@ def test_no_pairs_no_pass() -> None:
 
 def test_the_real_model_answers_alike_in_any_company(tiny_checkpoint: Path) -> None:
     checkpoint = Checkpoint.read(tiny_checkpoint)
-    engine = load_engine(checkpoint, torch.device("cpu"), threads=1, max_batch_tokens=300)
+    engine = load_engine(checkpoint, torch.device("cpu"), threads=1)
     encoder = PairEncoder.from_folder(tiny_checkpoint, 64)
     texts = ["가", "나다 라마", "비가 온다.", "남자가 책을 읽는다. " * 9, "여자가 책을 읽지 않았다."]
     pairs = encoder.encode([SentencePair(first, second) for first in texts for second in texts])

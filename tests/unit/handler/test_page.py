@@ -21,10 +21,10 @@ def policy() -> dict[str, str]:
 
 
 def test_it_is_sent_as_html_with_headers_that_close_every_other_door() -> None:
-    reply = load_page()
-    assert reply.content_type == "text/html; charset=utf-8"
-    assert reply.body == PAGE.read_bytes()
-    headers = dict(reply.headers)
+    response = load_page()
+    assert response.content_type == "text/html; charset=utf-8"
+    assert response.body == PAGE.read_bytes()
+    headers = dict(response.headers)
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
     directives = policy()

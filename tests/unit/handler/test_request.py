@@ -157,6 +157,12 @@ REFUSED: list[tuple[str, Any, type[RequestError], str]] = [
     ),
     ("a number in a tensor", tensors([1], ["가"]), InvalidPair, "inputs.data[0].premise must be a string"),
     ("an id that is no string", tensors(["가"], ["나"], id=1), InvalidRequest, "id must be a string"),
+    (
+        "an id that is no text",
+        tensors(["가"], ["나"], id="\ud800"),
+        InvalidRequest,
+        "id has a lone surrogate",
+    ),
 ]
 
 

@@ -24,7 +24,8 @@ def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: P
     with zipfile.ZipFile(tiny_archive) as archive:
         names = set(archive.namelist())
         manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
-    code = {f"handler/{file.name}" for file in (PROJECT / "handler").iterdir() if file.is_file()}
+    files = (PROJECT / "handler").rglob("*.*")
+    code = {str(file.relative_to(PROJECT)) for file in files if "__pycache__" not in file.parts}
     code = (code - {"handler/service.py"}) | {"service.py"}
     assert names == code | {
         "MAR-INF/MANIFEST.json",

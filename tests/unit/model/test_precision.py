@@ -51,7 +51,7 @@ def some_pairs(count: int, seed: int = 0) -> list[SentencePair]:
 
 def answers(checkpoint: Checkpoint, pairs: list[SentencePair]) -> np.ndarray:
     encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
-    return np.array(load_engine(checkpoint, CPU, 1, 4096).probabilities(encoder.encode(pairs)))
+    return np.array(load_engine(checkpoint, CPU, 1).probabilities(encoder.encode(pairs)))
 
 
 def write_rows(file: Path, pairs: list[SentencePair], labels: list[str] | None = None) -> Path:
@@ -139,7 +139,7 @@ def test_half_precision_on_a_gpu_answers_alike(tiny_checkpoint: Path, tmp_path: 
     checkpoint = Checkpoint.read(tiny_checkpoint)
     write_model(checkpoint, "fp16", tmp_path)
     encoded = PairEncoder.from_folder(tmp_path, 64).encode(some_pairs(60))
-    engine = load_engine(Checkpoint.read(tmp_path), torch.device("cuda:0"), 1, 4096)
+    engine = load_engine(Checkpoint.read(tmp_path), torch.device("cuda:0"), 1)
     difference = np.abs(np.array(engine.probabilities(encoded)) - answers(checkpoint, some_pairs(60))).max()
     assert 0 < difference < 0.01
 

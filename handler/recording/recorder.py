@@ -1,7 +1,6 @@
 """Counts and logs batches once they are answered, in a thread of its own.
 
-A line on a worker's stdout costs more than what it says: each write wakes TorchServe's Java up. So what comes
-together is written at once, and no answer waits for it.
+Each write to stdout wakes the JVM, so lines are written together, and no answer waits for them.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import TextIO
 
-from handler.record import BatchRecord
+from handler.recording import BatchRecord
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.1
-"""How long what is recorded may wait for more. A worker that is killed takes as much with it."""
+"""Time for which records wait for more of them. A worker that is killed loses as much."""
 
 HEARTBEAT_SECONDS = 5.0
-"""How often a worker says that it is there."""
+"""Time between two heartbeats of a worker."""
 
 
 class JoinedLines(logging.Handler):
-    """Keeps the lines of loggers until it is flushed, and writes them at once."""
+    """Keeps the lines of loggers until it is flushed, and writes them together."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
@@ -48,7 +47,7 @@ class JoinedLines(logging.Handler):
 
 
 class Recorder:
-    """Hands batches on, those of a tenth of a second together, and says in between that the worker lives."""
+    """Hands batches on, those of a tenth of a second together, and sends heartbeats in between."""
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class Recorder:
         """Start, with a heartbeat.
 
         Args:
-            record: gets batches, in order; called in the recorder's thread.
+            record: receives batches, in order; called in the recorder's thread.
             beat: called there at once and every `heartbeat_seconds`, for as long as the process lives.
             heartbeat_seconds: for tests.
         """

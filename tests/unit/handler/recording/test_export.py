@@ -1,21 +1,23 @@
-"""What a batch adds to the metrics, and that every metric is declared as it is sent."""
+"""What a batch adds to the metrics and to the request log; every metric is declared as it is sent."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import yaml
 
-from handler.metrics import METRICS, measure
-from handler.record import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
+from handler.recording import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
+from handler.recording.export import MARK, METRICS, log_requests, measure
 from scripts import PROJECT
 
 DECLARED: dict[str, Any] = yaml.safe_load((PROJECT / "config" / "metrics.yaml").read_text(encoding="utf-8"))
 
 
 def batch(*requests: RequestRecord, tokens: int = 0, padding: int = 0) -> BatchRecord:
-    return BatchRecord(requests, datetime.now(UTC), 0.25, 0.5, 1.0, tokens, padding)
+    return BatchRecord(requests, datetime.now(UTC), 0.5, 1.0, tokens, padding)
 
 
 def measured(record: BatchRecord) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -48,7 +50,6 @@ def test_requests_of_a_batch_are_summed_up() -> None:
         ("nli_padding_tokens_total", ()): 5,
         ("nli_truncated_pairs_total", ()): 2,
         ("nli_batch_requests", ()): 5,
-        ("nli_tokenize_seconds", ()): 0.25,
         ("nli_infer_seconds", ()): 0.5,
         ("nli_handler_seconds", ()): 1.0,
     }
@@ -65,7 +66,6 @@ def test_counts_are_summed_over_batches_and_times_are_not() -> None:
         ("nli_padding_tokens_total", (), 6),
         *[
             ("nli_batch_requests", (), 1),
-            ("nli_tokenize_seconds", (), 0.25),
             ("nli_infer_seconds", (), 0.5),
             ("nli_handler_seconds", (), 1.0),
         ]
@@ -78,7 +78,6 @@ def test_a_batch_without_pairs_says_nothing_of_the_model() -> None:
     assert names == {
         "nli_requests_total",
         "nli_batch_requests",
-        "nli_tokenize_seconds",
         "nli_handler_seconds",
     }
 
@@ -96,3 +95,38 @@ def test_every_metric_is_declared_in_the_order_in_which_its_labels_are_sent() ->
     assert declared == {
         metric.name: (metric.kind, ["version", *metric.labels, "ModelName", "Level"]) for metric in METRICS
     }
+
+
+def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
+    requests = (
+        RequestRecord("a-1", ANSWERED, pairs=3, tokens=30, truncated=1, labels=("x", "y", "x")),
+        RequestRecord("b-2", ERROR, 413, "limit_exceeded"),
+    )
+    answered = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    batches = [BatchRecord(each, answered, 0.2, 0.0123456, 30, 0) for each in (requests, requests[:1])]
+    with caplog.at_level("INFO", "handler.recording.export"):
+        log_requests(batches, "1.0")
+    (message,) = caplog.messages
+    first, second, third = message.split("\n")
+    assert first.startswith(MARK)
+    assert json.loads(first.removeprefix(MARK)) == {
+        "time": "2026-01-02T03:04:05.000+00:00",
+        "request_id": "a-1",
+        "version": "1.0",
+        "status": 200,
+        "error": None,
+        "pairs": 3,
+        "tokens": 30,
+        "truncated": 1,
+        "labels": {"x": 2, "y": 1},
+        "ms": 12.346,
+        "batch": 2,
+    }
+    assert json.loads(second.removeprefix(MARK))["error"] == "limit_exceeded"
+    assert json.loads(third.removeprefix(MARK))["batch"] == 1
+
+
+def test_nothing_is_logged_of_an_empty_batch(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "handler.recording.export"):
+        log_requests([BatchRecord((), datetime.now(UTC), 0, 0, 0, 0)], "1.0")
+    assert not caplog.messages

@@ -1,16 +1,25 @@
-"""What is counted for Prometheus; declared in `config/metrics.yaml`, explained in `docs/metrics.md`.
+"""Where records go: metrics for Prometheus, and the request log.
 
-Each measurement becomes a line on the worker's stdout, so batches are summed up before they are sent.
+The metrics are declared in `config/metrics.yaml` and explained in `docs/metrics.md`. Each
+measurement is a line on the worker's stdout, as is each line of the log, so batches are summed up first.
+TorchServe's log4j puts the lines of all workers into one file and bounds its size (`config/log4j2.xml`).
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from handler.record import BatchRecord
+from handler.recording import BatchRecord
+
+logger = logging.getLogger(__name__)
+
+MARK = "REQUEST "
+"""Prefix by which log4j recognises a line of the request log; log4j does not write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,7 @@ class Metric:
     kind: Literal["counter", "histogram"]
     unit: str
     labels: tuple[str, ...] = ()
-    """Its own labels; the model's version comes before them."""
+    """Names of its own labels; the model's version comes before them."""
 
 
 REQUESTS = Metric("nli_requests_total", "counter", "count", ("outcome", "error"))
@@ -31,24 +40,11 @@ TOKENS = Metric("nli_tokens_total", "counter", "count")
 PADDING = Metric("nli_padding_tokens_total", "counter", "count")
 TRUNCATED = Metric("nli_truncated_pairs_total", "counter", "count")
 BATCH = Metric("nli_batch_requests", "histogram", "count")
-TOKENIZE = Metric("nli_tokenize_seconds", "histogram", "s")
 INFER = Metric("nli_infer_seconds", "histogram", "s")
 HANDLER = Metric("nli_handler_seconds", "histogram", "s")
 HEARTBEATS = Metric("nli_worker_heartbeats_total", "counter", "count")
 
-METRICS = (
-    REQUESTS,
-    PAIRS,
-    PREDICTIONS,
-    TOKENS,
-    PADDING,
-    TRUNCATED,
-    BATCH,
-    TOKENIZE,
-    INFER,
-    HANDLER,
-    HEARTBEATS,
-)
+METRICS = (REQUESTS, PAIRS, PREDICTIONS, TOKENS, PADDING, TRUNCATED, BATCH, INFER, HANDLER, HEARTBEATS)
 
 Measurement = tuple[Metric, tuple[str, ...], float]
 """A metric, the values of its own labels, and what to count or observe."""
@@ -69,7 +65,37 @@ def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
     for batch in batches:
         if batch.requests:
             yield BATCH, (), len(batch.requests)
-            yield TOKENIZE, (), batch.tokenize_seconds
             if batch.tokens:
                 yield INFER, (), batch.infer_seconds
             yield HANDLER, (), batch.handler_seconds
+
+
+def log_requests(batches: Sequence[BatchRecord], version: str) -> None:
+    """Write a line of JSON for each request, with counts and times and never a text.
+
+    Args:
+        batches: what was answered together; all requests of a batch took its time.
+        version: of the model.
+    """
+    lines = [
+        MARK
+        + json.dumps(
+            {
+                "time": batch.answered.isoformat(timespec="milliseconds"),
+                "request_id": request.id,
+                "version": version,
+                "status": request.status,
+                "error": None if request.error == "none" else request.error,
+                "pairs": request.pairs,
+                "tokens": request.tokens,
+                "truncated": request.truncated,
+                "labels": dict(Counter(request.labels)),
+                "ms": round(1000 * batch.handler_seconds, 3),
+                "batch": len(batch.requests),
+            }
+        )
+        for batch in batches
+        for request in batch.requests
+    ]
+    if lines:
+        logger.info("\n".join(lines))

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from handler.record import BatchRecord
-from handler.recorder import JoinedLines, Recorder
+from handler.recording import BatchRecord
+from handler.recording.recorder import JoinedLines, Recorder
 
 
 class CountedWrites(io.StringIO):
@@ -25,7 +25,7 @@ class CountedWrites(io.StringIO):
 
 
 def batch(tokens: int) -> BatchRecord:
-    return BatchRecord((), datetime.now(UTC), 0, 0, 0, tokens, 0)
+    return BatchRecord((), datetime.now(UTC), 0, 0, tokens, 0)
 
 
 def test_lines_are_written_together() -> None:

@@ -1,0 +1,69 @@
+"""What is remembered of a batch once it is answered: counts and times, never a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from handler.answer import Response
+from handler.encoding import EncodedRequest
+from handler.errors import RequestError
+
+ANSWERED, PAGE, ERROR = "answered", "page", "error"
+"""How a request can end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request."""
+
+    id: str
+    """TorchServe's id, which the client got as `x-request-id`."""
+    outcome: str
+    """`ANSWERED`, `PAGE` (a browser asked for the web page) or `ERROR`."""
+    status: int = 200
+    """HTTP status of the response."""
+    error: str = "none"
+    """Type of the error, such as `invalid_pair`."""
+    pairs: int = 0
+    """Number of pairs read; 0 where the request was unreadable."""
+    tokens: int = 0
+    """Number of tokens that the model reads of them, special tokens included."""
+    truncated: int = 0
+    """Number of pairs of which the model does not read everything."""
+    labels: tuple[str, ...] = ()
+    """Predicted label of each pair; empty where there is no answer."""
+
+    @classmethod
+    def of(
+        cls, request_id: str, encoded: EncodedRequest | None, response: Response | RequestError
+    ) -> RequestRecord:
+        """What to remember of a request; `encoded` is None where no pair was read."""
+        pairs = encoded.pairs if encoded else []
+        record = cls(
+            id=request_id,
+            outcome=ANSWERED if encoded else PAGE,
+            pairs=len(pairs),
+            tokens=sum(len(pair.input_ids) for pair in pairs),
+            truncated=sum(pair.truncated for pair in pairs),
+        )
+        if isinstance(response, RequestError):
+            return replace(record, outcome=ERROR, status=response.status, error=response.type)
+        return replace(record, labels=response.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """The requests that were answered together, and what it took."""
+
+    requests: tuple[RequestRecord, ...]
+    answered: datetime
+    """Time at which the responses were ready, in UTC."""
+    infer_seconds: float
+    """Time of the forward passes and of rendering the answers."""
+    handler_seconds: float
+    """Time of the whole batch in the handler."""
+    tokens: int
+    """Number of tokens that went through the model; equal pairs count once."""
+    padding: int
+    """Number of positions that went through the model and held nothing."""

@@ -1,0 +1,344 @@
+"""The handler in TorchServe's own `Service` and `Context`: the answers to a batch, request by request."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.protocol.otf_message_handler import create_predict_response
+from ts.service import PredictionException, Service
+
+from handler import service as module
+from handler.answer import Response
+from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
+from handler.engine import Engine, Inference
+from handler.errors import ConfigurationError
+from handler.recording.recorder import FLUSH_SECONDS
+from handler.request import parse_request
+from handler.service import NliHandler
+from scripts import CONFIG
+
+PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
+JSON = {"Content-Type": "application/json"}
+DESCRIBE = {"describe": "True"}
+MANIFEST = {"model": {"modelName": "nli", "modelVersion": "1.0", "configFile": "model-config.yaml"}}
+
+Message = dict[str, Any]
+
+
+def message(body: Any, headers: Mapping[str, str] = JSON) -> Message:
+    """A request as TorchServe's frontend sends it to a worker."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    kind = headers.get("Content-Type", "")
+    return raw_message([{"name": "body", "value": bytearray(content), "contentType": kind}], headers)
+
+
+def raw_message(parameters: list[dict[str, Any]], headers: Mapping[str, str]) -> Message:
+    sent = [{"name": name.encode(), "value": value.encode()} for name, value in headers.items()]
+    return {"requestId": b"id", "headers": sent, "parameters": parameters}
+
+
+def grpc_message(body: bytes) -> Message:
+    """A request over gRPC, which has no header."""
+    return raw_message([{"name": "data", "value": bytearray(body), "contentType": ""}], {})
+
+
+class Worker:
+    """A worker of TorchServe without its socket: the handler, its context, and what it writes."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stdout = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", self.stdout)
+        self.handler = NliHandler()
+        metrics = MetricsCacheYamlImpl(config_file_path=CONFIG / "metrics.yaml")
+        metrics.initialize_cache()
+        self.service = Service(
+            "nli", str(folder), MANIFEST, self.handler.handle, None, 16, metrics_cache=metrics
+        )
+        self.handler.initialize(self.service.context)
+
+    def run(self, *messages: Message) -> list[bytes]:
+        """The bodies that the handler answers a batch with."""
+        return self.handler.handle(self.receive(*messages), self.service.context)
+
+    def receive(self, *messages: Message) -> list[Mapping[str, Any]]:
+        """A batch as `Service.predict` prepares it for the handler."""
+        headers, data, ids = Service.retrieve_data_for_inference(messages)
+        self.service.context.request_ids = ids
+        self.service.context.request_processor = headers
+        return list(data)
+
+    def answers(self, *messages: Message) -> list[tuple[int, Any]]:
+        """Status and parsed body of each."""
+        bodies = self.run(*messages)
+        statuses = [self.service.context.get_response_status(index)[0] for index in range(len(bodies))]
+        # What goes to the frontend is built of the same; it must take bodies, phrases and headers.
+        assert create_predict_response(bodies, {0: "id"}, "", 200, self.service.context)
+        return list(zip(statuses, map(json.loads, bodies), strict=True))
+
+    def written(self, text: str) -> str:
+        """What was written to stdout, once it has `text`."""
+        deadline = time.monotonic() + 10
+        while text not in self.stdout.getvalue():
+            assert time.monotonic() < deadline, f"{text} wasn't written: {self.stdout.getvalue()}"
+            time.sleep(0.01)
+        return self.stdout.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What lies unpacked beside a worker."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    shutil.copytree(tiny_checkpoint, folder, dirs_exist_ok=True)
+    shutil.copy(CONFIG / "model-config.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def process_state() -> Iterator[pytest.MonkeyPatch]:
+    """What `initialize` changes in its process, put back afterwards."""
+    names = [None, "handler", "handler.service", "ts.metrics"]
+    loggers = [logging.getLogger(name) for name in names]
+    saved = [(each, each.level, each.handlers[:], each.propagate) for each in loggers]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TS_DECODE_INPUT_REQUEST", "true")
+        yield patch
+    for each, level, handlers, propagate in saved:
+        each.setLevel(level)
+        each.handlers, each.propagate = handlers, propagate
+
+
+@pytest.fixture(scope="module")
+def worker(model_folder: Path, process_state: pytest.MonkeyPatch) -> Worker:
+    return Worker(model_folder, process_state)
+
+
+# --- start -----------------------------------------------------------------------------------------
+
+
+def test_initialize_has_bodies_passed_as_bytes_and_says_what_is_ready(
+    model_folder: Path, process_state: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "handler.service")
+    Worker(model_folder, process_state).written("nli_worker_heartbeats_total")
+    assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
+    assert any(each.startswith("model tiny ready on cpu with 1 threads") for each in caplog.messages)
+
+
+def test_a_bad_setting_stops_the_start(
+    model_folder: Path, process_state: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model-config.yaml").write_text("handler: {max_pair: 3}")
+    with pytest.raises(ConfigurationError, match="max_pair"):
+        Worker(tmp_path, process_state)
+
+
+def test_the_base_handler_is_imported_without_openvino_and_leaves_the_modules_as_they_were() -> None:
+    before = sys.modules.get("openvino.torch")
+    assert module._import_base_handler_without_openvino() is module.BaseHandler
+    assert sys.modules.get("openvino.torch") is before
+
+
+# --- batches ---------------------------------------------------------------------------------------
+
+
+def test_each_request_of_a_mixed_batch_is_answered_by_itself(worker: Worker) -> None:
+    answers = worker.answers(
+        message(PAIR),
+        message(b"{"),
+        message([PAIR, PAIR]),
+        message(PAIR | {"premise": " "}),
+        message([PAIR] * 65),
+        message(PAIR, JSON | {"X-Answer": "tutorial"}),
+        message([PAIR], JSON | {"X-Answer": "tutorial"}),
+        message(PAIR, {"Content-Type": "application/json; charset=klingon"}),
+        message(PAIR, JSON | {"explain": "True"}),
+    )
+    assert [status for status, _ in answers] == [200, 400, 200, 400, 413, 200, 400, 400, 400]
+    assert [body["type"] for status, body in answers if status != 200] == [
+        "invalid_request", "invalid_pair", "limit_exceeded",
+        "invalid_request", "invalid_request", "invalid_request",
+    ]  # fmt: skip
+    assert answers[0][1] == answers[2][1][0] == answers[2][1][1]
+    assert answers[5][1].items() < answers[0][1].items()
+    assert worker.service.context.get_response_content_type(1) == "application/json; charset=utf-8"
+
+
+def test_forms_are_read(worker: Worker) -> None:
+    form = [
+        {"name": name, "value": bytearray(text.encode()), "contentType": "text/plain"}
+        for name, text in PAIR.items()
+    ]
+    boundary = {"content-type": "multipart/form-data; boundary=x"}
+    part = [{"name": "body", "value": bytearray(json.dumps(PAIR).encode("cp949")), "contentType": ""}]
+    part[0]["contentType"] = "application/json; charset=euc-kr"
+    answers = worker.answers(raw_message(form, boundary), raw_message(part, boundary), message(PAIR))
+    assert [status for status, _ in answers] == [200, 200, 200]
+    assert answers[0][1] == answers[1][1] == answers[2][1]
+
+
+def test_a_browser_gets_the_page(worker: Worker) -> None:
+    (body,) = worker.run(message(b"", {"accept": "text/html,*/*"}))
+    assert body == worker.handler.page.body
+    headers = worker.service.context.get_response_headers(0)
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+# --- descriptions ----------------------------------------------------------------------------------
+
+
+def test_torchserve_s_own_request_is_answered_with_a_description(worker: Worker) -> None:
+    taken = worker.handler.requests
+    described, asked = worker.answers(raw_message([], DESCRIBE | {"Host": "127.0.0.1"}), message(PAIR))
+    assert described[0] == asked[0] == 200
+    assert described[1]["model"] == "tiny"
+    assert described[1]["limits"] == {"max_pairs": 64, "max_text_chars": 50000}
+    assert described[1]["worker"] == {"pid": os.getpid(), "requests": taken}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (message(PAIR, JSON | DESCRIBE), 200),
+        (message(b"", DESCRIBE), 400),
+        (raw_message([], DESCRIBE | {"content-TYPE": "application/x-www-form-urlencoded"}), 400),
+    ],
+    ids=["JSON", "an empty body", "an empty form"],
+)
+def test_a_client_s_describe_header_is_nothing_special(worker: Worker, sent: Message, status: int) -> None:
+    ((found, body),) = worker.answers(sent)
+    assert found == status
+    assert "source_sha256" not in body
+
+
+# --- faults ----------------------------------------------------------------------------------------
+
+
+def statuses(answers: Sequence[tuple[int, Any]]) -> list[tuple[int, str | None]]:
+    return [(status, body.get("type")) for status, body in answers]
+
+
+def failing(
+    method: Callable[..., Any], fails: Callable[[Any], bool], error: type[Exception] = RuntimeError
+) -> Callable[..., Any]:
+    """The same method, failing for some arguments."""
+
+    def wrapper(self: Any, argument: Any, *others: Any) -> Any:
+        if fails(argument):
+            raise error("남몰래한말")
+        return method(self, argument, *others)
+
+    return wrapper
+
+
+def test_an_error_while_encoding_fails_its_own_request(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = failing(PairEncoder.encode, lambda pairs: len(pairs) == 2)
+    monkeypatch.setattr(PairEncoder, "encode", encode)
+    answers = worker.answers(message(PAIR), message([PAIR, PAIR]), message(PAIR))
+    assert statuses(answers) == [(200, None), (500, "internal_error"), (200, None)]
+    assert "RuntimeError at test_service.py" in caplog.text
+    assert "남몰래" not in caplog.text
+
+
+def test_an_error_of_the_engine_fails_its_own_request(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = worker.handler.encoder.encode([parse_request(PAIR, None, worker.handler.settings).pairs[0]])
+
+    def has_poison(pairs: list[EncodedPair]) -> bool:
+        return poison[0] in pairs
+
+    monkeypatch.setattr(Engine, "infer", failing(Engine.infer, has_poison, MemoryError))
+    other = {"premise": "책을 읽는다.", "hypothesis": "비가 온다."}
+    answers = worker.answers(message(other), message(PAIR), message(other))
+    assert statuses(answers) == [(200, None), (500, "inference_failed"), (200, None)]
+    assert worker.handler._infer([]) == Inference([])
+
+
+def test_an_error_while_rendering_fails_its_own_request(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(request: EncodedRequest, *others: Any) -> bytes:
+        if len(others[0]) == 2:
+            raise ValueError("남몰래한말")
+        return b"{}"
+
+    monkeypatch.setattr(module, "render", render)
+    answers = worker.answers(message([PAIR, PAIR]), message(PAIR))
+    assert statuses(answers) == [(500, "internal_error"), (200, None)]
+
+
+def test_an_error_while_sending_fails_its_own_request(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Response(b"{}", headers=(("a", "b"), "no pair"))  # type: ignore[arg-type]
+    monkeypatch.setattr(worker.handler, "page", broken)
+    answers = worker.answers(message(PAIR), message(b"", {"Accept": "text/html"}), message(PAIR))
+    assert statuses(answers) == [(200, None), (500, "internal_error"), (200, None)]
+
+
+def test_a_pair_that_breaks_the_model_is_named(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.handler.engine, "_model", None)
+    answers = worker.answers(message([PAIR, PAIR]), message(b"[]"))
+    assert statuses(answers) == [(500, "inference_failed"), (400, "invalid_request")]
+    assert answers[0][1]["message"] == "[0]: the model failed on this pair"
+
+
+def test_what_can_t_be_recorded_is_answered(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def put(_: object) -> None:
+        raise RuntimeError("full")
+
+    monkeypatch.setattr(worker.handler.recorder, "put", put)
+    assert statuses(worker.answers(message(PAIR))) == [(200, None)]
+    assert "RuntimeError at test_service.py" in caplog.text
+
+
+# --- gRPC ------------------------------------------------------------------------------------------
+
+
+def test_an_error_over_grpc_becomes_a_status_where_no_other_request_shares_the_batch(worker: Worker) -> None:
+    with pytest.raises(PredictionException) as raised:
+        worker.run(grpc_message(b"{"))
+    assert raised.value.error_code == 400
+    assert json.loads(raised.value.message)["type"] == "invalid_request"
+    answers = worker.answers(grpc_message(b"{"), grpc_message(json.dumps(PAIR).encode()))
+    assert statuses(answers) == [(400, "invalid_request"), (200, None)]
+
+
+# --- records ---------------------------------------------------------------------------------------
+
+
+def test_requests_are_counted_and_logged_and_descriptions_are_not(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    time.sleep(3 * FLUSH_SECONDS)  # for what other tests left to the recorder
+    caplog.set_level("INFO", "handler.recording.export")
+    caplog.clear()
+    worker.stdout.seek(0)
+    worker.stdout.truncate()
+    worker.answers(message([PAIR, PAIR]), message(b"{"), raw_message([], DESCRIBE))
+    written = worker.written("nli_handler_seconds")
+    assert "nli_pairs_total.Count:2|#version:1.0,outcome:answered,error:none" in written
+    assert "nli_requests_total.Count:1|#version:1.0,outcome:error,error:invalid_request" in written
+    assert "nli_batch_requests.Count:2|" in written
+    deadline = time.monotonic() + 10
+    while "REQUEST" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert caplog.text.count("request_id") == 2
