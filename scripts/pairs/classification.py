@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from handler.errors import (
-    ConfigurationError,
     InferenceFailed,
     InternalError,
     InvalidPair,
@@ -27,6 +22,7 @@ from handler.errors import (
 from handler.request import SentencePair
 from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client, ServiceRefusedError
+from scripts.pairs.output_layout import OutputLayout, Prediction
 from scripts.pairs.reader import PairFile, Row
 from scripts.pairs.resumable_output import ResumableOutput
 
@@ -39,16 +35,10 @@ CHARACTERS = 200_000
 RETRIES = 12
 """Times that a request is sent again: the service may be away for a minute, a restart or two."""
 
-ADDED = ("prediction", "truncated", "model", "error")
-"""Columns that every output has beside the input's own; each label has one too."""
-
 ROW_FAULTS = {
     each.type for each in (InvalidRequest, InvalidPair, LimitExceeded, InferenceFailed, InternalError)
 }
 """Errors that belong to a pair; others, such as an unknown model or a wrong key, end the run."""
-
-Prediction = dict[str, Any] | str
-"""The service's answer to one pair, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +87,7 @@ def classify_file(
     """
     # A first question shows the labels, and that the service is there, before anything is written.
     (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
-    layout = _Layout.of(output, source, tuple(first["probabilities"]))
+    layout = OutputLayout.of(output, source, tuple(first["probabilities"]))
     task = {
         "input": source.file.sha256,
         "columns": [source.found.premise, source.found.hypothesis],
@@ -180,63 +170,3 @@ def _count(predictions: Sequence[Prediction]) -> Counter[str]:
             counts[f"label {prediction['label']}"] += 1
             counts["truncated"] += bool(prediction["truncated"])
     return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a prediction stands in the output."""
-
-    labels: tuple[str, ...]
-    columns: tuple[str, ...] | None
-    """Of a CSV; None for JSON lines."""
-
-    @classmethod
-    def of(cls, output: Path, source: PairFile, labels: tuple[str, ...]) -> _Layout:
-        kind = output.suffix.lower()
-        if kind not in (".csv", ".jsonl"):
-            raise ConfigurationError(f"{output}: the output must end in .csv or .jsonl")
-        taken = sorted({*ADDED, *labels} & {*source.columns})
-        if taken:
-            raise ConfigurationError(f"{source.path} already has a column {', '.join(taken)}; rename it")
-        columns = (*source.columns, ADDED[0], *labels, *ADDED[1:]) if kind == ".csv" else None
-        return cls(labels, columns)
-
-    def header(self) -> bytes:
-        """What the file begins with."""
-        return "\ufeff".encode() + self._csv([self.columns]) if self.columns else b""
-
-    def rows(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> bytes:
-        """Rows of the output, in UTF-8."""
-        filled = [
-            row.cells | self._added(prediction) for row, prediction in zip(rows, predictions, strict=True)
-        ]
-        if self.columns:
-            return self._csv([[_cell(row.get(column)) for column in self.columns] for row in filled])
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in filled).encode(
-            errors="backslashreplace"
-        )
-
-    def _added(self, prediction: Prediction) -> dict[str, Any]:
-        if isinstance(prediction, str):
-            return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": prediction}
-        if tuple(prediction["probabilities"]) != self.labels:
-            raise ConfigurationError("the service now has a model with other labels")
-        added: dict[str, Any] = {"prediction": prediction["label"]}
-        # The rest is noise, which depends on what else was in the batch.
-        added |= {label: round(value, 6) for label, value in prediction["probabilities"].items()}
-        added["truncated"] = prediction["truncated"]
-        added["model"] = f"{prediction['model']['name']} {prediction['model']['version']}"
-        return added | {"error": None}
-
-    @staticmethod
-    def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        return text.getvalue().encode(errors="backslashreplace")
-
-
-def _cell(value: Any) -> str:
-    """A value of JSON as a cell."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Asking a running service: pairs in, answers out, its refusals as errors."""
+"""The client of a running service: pairs in, answers out, refusals as errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from handler.errors import InferenceFailed, InternalError, ServiceError
 from handler.request import SentencePair
+from scripts.pairs.session import new_session
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -21,16 +21,16 @@ TOKEN = "TORCHSERVE_TOKEN"
 
 
 class ServiceRefusedError(ServiceError):
-    """The service answered, but not with a verdict."""
+    """The service answered, but not with predictions."""
 
     def __init__(self, status: int, message: str, kind: str | None = None, wait: float | None = None) -> None:
-        """Keep what the service said.
+        """Keep the service's answer.
 
         Args:
             status: the HTTP status.
-            message: for people.
+            message: the reason, for people.
             kind: the error's type, such as `invalid_pair`; None where none came.
-            wait: seconds after which it wants to be asked again (`Retry-After`).
+            wait: seconds after which the request may be sent again (`Retry-After`).
         """
         super().__init__(f"the service answered {status}: {message}")
         self.status = status
@@ -40,19 +40,19 @@ class ServiceRefusedError(ServiceError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request can succeed later: the fault was the moment's, not the pair's."""
+        """Whether the same request can succeed later."""
         return (self.status == 429 or self.status >= 500) and self.kind not in LASTING
 
 
 LASTING = {InferenceFailed.type, InternalError.type}
-"""Types of answers over 500 that stay the same however often the request is sent."""
+"""Types of errors from 500 on that stay the same however often the request is sent."""
 
 LONGEST_WAIT = 10.0
 """Seconds between two attempts at most, unless the service asks for more."""
 
 
 class ServiceUnreachableError(ServiceError):
-    """There is no answer: nobody listens, or the time ran out."""
+    """No answer came: nothing listens at the address, or the time ran out."""
 
 
 class Client:
@@ -67,27 +67,29 @@ class Client:
         timeout: float = 60,
         connections: int = 10,
     ) -> None:
-        """Prepare to ask; nothing is sent yet.
+        """Prepare the connections; nothing is sent yet. See `new_session` for proxies.
 
         Args:
             url: scheme, host and port; a model's full address (`…/predictions/nli/1.0`) is taken as it is.
             model: name in the URL, with `/VERSION` to pin one.
-            token: TorchServe's inference key, where the service asks for one.
+            token: the service's key, where it asks for one.
             retries: how often a request is sent again that got 429, a passing 5xx or no answer at all;
                 waiting doubles from 0.2 to 10 s, less a random part, or is what `Retry-After` says.
             timeout: seconds until an answer must have come.
             connections: how many threads will ask at the same time.
+
+        Raises:
+            ConfigurationError: the key has characters that no HTTP header can hold.
         """
         self.url = url if "/predictions/" in url else f"{url.rstrip('/')}/predictions/{model}"
         self._retries = retries
         self._timeout = timeout
-        self._session = requests.Session()
-        self._session.mount("http", HTTPAdapter(pool_maxsize=connections))
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session = new_session(self.url, token, connections)
 
     def classify(self, pairs: Sequence[SentencePair], retries: int | None = None) -> list[dict[str, Any]]:
-        """The answers to `pairs`, in order, in one request; `retries` replaces the client's own number.
+        """Send `pairs` in one request, and return their answers in order.
+
+        `retries` replaces the client's own number.
 
         Raises:
             ServiceRefusedError: one of the pairs, or all together, are refused; `status` says how.
@@ -97,7 +99,7 @@ class Client:
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
             last = attempt == retries
-            # Clients that were refused together must not come back together.
+            # Clients that were refused at the same time must not return at the same time.
             wait = min(LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
             try:
                 return self._post(body)
@@ -113,13 +115,16 @@ class Client:
 
     def _post(self, body: list[dict[str, str]]) -> list[dict[str, Any]]:
         try:
-            answer = self._session.post(self.url, json=body, timeout=self._timeout)
+            # A redirect would carry the texts to another place than the one that was given.
+            answer = self._session.post(self.url, json=body, timeout=self._timeout, allow_redirects=False)
+        except requests.exceptions.ProxyError:
+            raise ServiceUnreachableError(f"the proxy on the way to {self.url} doesn't answer") from None
         except requests.ConnectionError:
             raise ServiceUnreachableError(f"no service answers at {self.url}") from None
         except requests.Timeout:
             raise ServiceUnreachableError(f"no answer within {self._timeout:g} s from {self.url}") from None
         except requests.RequestException as error:
-            raise ServiceUnreachableError(f"{self.url} can't be asked: {error}") from None
+            raise ServiceUnreachableError(f"{self.url} can't be reached: {error}"[:250]) from None
         try:
             content = answer.json()
         except ValueError:
@@ -127,16 +132,17 @@ class Client:
         if answer.status_code != 200 or not isinstance(content, list):
             said: dict[str, Any] = content if isinstance(content, dict) else {}
             after = answer.headers.get("Retry-After", "")
+            moved = f"; it points to {answer.headers['Location'][:150]}" if answer.is_redirect else ""
             raise ServiceRefusedError(
                 answer.status_code,
-                str(said.get("message") or answer.reason),
+                str(said.get("message") or answer.reason) + moved,
                 said.get("type"),
                 min(float(after), 60.0) if after.isdecimal() else None,
             )
         return content
 
     def __enter__(self) -> Self:
-        """Nothing to do: connections are made when they are needed."""
+        """Return the client; connections are made when they are needed."""
         return self
 
     def __exit__(

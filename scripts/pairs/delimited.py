@@ -27,13 +27,13 @@ class Dialect:
     @classmethod
     def of(cls, file: TextFile, usual: str) -> Self:
         """Find the dialect: `usual` is the delimiter where the header doesn't show another one."""
+        _allow_long_cells()
         first = next(file.lines(), "")
         if stated := re.fullmatch(r"sep=(.)\s*", first):
             delimiter, skipped = stated[1], 1
         else:
             counts = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in ",;\t"}
             delimiter, skipped = max(counts, key=lambda sign: (counts[sign], sign == usual)), 0
-        _allow_long_cells()
         quoted = delimiter != "\t" or _quotes_cells(islice(file.lines(), skipped, None), file.encoding)
         return cls(delimiter, quoted, skipped)
 

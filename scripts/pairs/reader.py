@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from scripts.pairs.json_rows import is_lines, parse_line, read_list
 from scripts.pairs.text_file import LARGEST_ROW, DataError, TextFile
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
+
+END = object()
+"""Stands behind the last row."""
 
 LIMITS = HandlerSettings(max_text_chars=LARGEST_ROW)
 """Only the service knows its own limits."""
@@ -55,7 +59,7 @@ class PairFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The file's path."""
         return self.file.path
 
     @classmethod
@@ -71,21 +75,17 @@ class PairFile:
             DataError: the file can't be read, or not as what its name says, or a column is missing.
         """
         kind = _kind(path)
+        with _faults_named(path):
+            file = TextFile.survey(path)
+            dialect = None if "json" in kind else Dialect.of(file, "," if kind == ".csv" else "\t")
+            listed = kind == ".json" and not is_lines(file)
+        surveyed = cls(file, dialect, listed, 0, (), Columns("", "", None))
         count = 0
         columns: dict[str, None] = {}
-        try:
-            file = TextFile.survey(path)
-            dialect = Dialect.of(file, "," if kind == ".csv" else "\t") if "json" not in kind else None
-            listed = kind == ".json" and not is_lines(file)
-            surveyed = cls(file, dialect, listed, 0, (), Columns("", "", None))
-            for cells in surveyed._records():
-                count += 1
-                if isinstance(cells, dict):
-                    columns |= dict.fromkeys(key for key in cells if key is not None)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
-        except (ValueError, csv.Error) as error:
-            raise DataError(f"{path} is not valid {kind[1:]} after row {count}: {error}") from None
+        for cells in surveyed._records():
+            count += 1
+            if isinstance(cells, dict):
+                columns |= dict.fromkeys(key for key in cells if key is not None)
         if not count:
             raise DataError(f"{path} holds no rows")
         if not columns:
@@ -95,7 +95,11 @@ class PairFile:
         return replace(surveyed, rows=count, columns=tuple(columns), found=found)
 
     def read(self, start: int = 0) -> Iterator[Row]:
-        """The rows behind the first `start` ones, without keeping any."""
+        """The rows behind the first `start` ones, without keeping any.
+
+        Raises:
+            DataError: the file can't be read any more.
+        """
         for number, cells in islice(enumerate(self._records(), 1), start, None):
             if isinstance(cells, dict):
                 yield self._row(number, cells)
@@ -104,12 +108,22 @@ class PairFile:
                 yield Row(number, {}, InvalidPair(reason))
 
     def _records(self) -> Iterator[Any]:
-        """What each row holds: cells by column, or a `str` that says why a line of JSON can't be read."""
+        """Each row's content: cells by column, or a `str` that says why a line of JSON can't be read."""
+        records: Iterator[Any]
         if self.dialect:
-            return self.dialect.rows(self.file)
-        if self.listed:
-            return read_list(self.file)
-        return (parse_line(line) for line in self.file.lines() if line.strip())
+            records = self.dialect.rows(self.file)
+        elif self.listed:
+            records = read_list(self.file)
+        else:
+            records = (parse_line(line) for line in self.file.lines() if line.strip())
+        count = 0
+        while True:
+            with _faults_named(self.path, f" after row {count}"):
+                cells = next(records, END)
+            if cells is END:
+                return
+            count += 1
+            yield cells
 
     def _row(self, number: int, cells: dict[Any, Any]) -> Row:
         surplus = cells.pop(None, None)
@@ -127,11 +141,22 @@ class PairFile:
             return Row(number, cells, error, label)
 
 
+@contextlib.contextmanager
+def _faults_named(path: Path, where: str = "") -> Iterator[None]:
+    """Raise what goes wrong while a file is read as a `DataError` that names the file and the place."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} is not valid {_kind(path)[1:]}{where}: {error}") from None
+
+
 def _kind(path: Path) -> str:
-    """What the file is by its name.
+    """The kind of the file by its name.
 
     Raises:
-        DataError: nothing that is read.
+        DataError: it is none that is read.
     """
     name = path.name.lower().removesuffix(".gz")
     kind = next((kind for kind in KINDS if name.endswith(kind)), None)

@@ -1,9 +1,9 @@
-"""Writing a file over hours, so that a killed run goes on where it stopped.
+"""Writing a file over hours, so that a killed run continues where it stopped.
 
-Rows gather in `OUTPUT.part`. Beside it `OUTPUT.progress` says what is being done and how far it has come,
-in rows and in bytes; it is replaced as a whole after each chunk has reached the disk. A run that finds both
-cuts off what lies behind the recorded byte, a torn row at most, and goes on behind the recorded row.
-`OUTPUT` itself appears when everything is done.
+Rows are appended to `OUTPUT.part`. Beside it, `OUTPUT.progress` records the task and how far it has come, in
+rows and in bytes; it is replaced as a whole after each chunk has reached the disk. A run that finds both cuts
+off everything after the recorded byte, a torn row at most, and continues after the recorded row. `OUTPUT`
+itself appears when the task is done.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from handler.errors import ConfigurationError
+from handler.errors import ServiceError
+
+
+class OutputError(ServiceError):
+    """A file can't be written: it exists, belongs to another run, or the disk is full."""
 
 
 class ResumableOutput:
     """A file that grows by chunks of whole rows, and counts what they hold."""
 
     def __init__(self, path: Path, task: Mapping[str, Any], header: bytes, force: bool = False) -> None:
-        """Prepare; nothing is read or written yet.
+        """Check the path; nothing is read or written yet.
 
         Args:
-            path: the file that is to be.
-            task: what is being done, as JSON; a run goes on only with what was begun for the same task.
-            header: what the file begins with.
+            path: the file to be written.
+            task: a description of the task, as JSON; a run continues only what was begun for the same task.
+            header: the beginning of the file.
             force: start over, and replace `path` in the end.
 
         Raises:
-            ConfigurationError: `path` exists already, or its folder doesn't.
+            OutputError: `path` exists already, or its folder doesn't.
         """
         self.path = path
         self._task = dict(task)
@@ -46,9 +50,9 @@ class ResumableOutput:
         self.counts: Counter[str] = Counter()
         self._bytes = 0
         if path.exists() and not force:
-            raise ConfigurationError(f"{path} exists already; --force replaces it")
+            raise OutputError(f"{path} exists already; --force replaces it")
         if not path.parent.is_dir():
-            raise ConfigurationError(f"{path.parent} is no folder")
+            raise OutputError(f"{path.parent} is no folder")
 
     def _resume(self) -> None:
         try:
@@ -56,33 +60,31 @@ class ResumableOutput:
             task, rows, size = recorded["task"], int(recorded["rows"]), int(recorded["bytes"])
             counts = Counter(recorded["counts"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{self._progress} is unreadable ({error}); --force starts over"
-            ) from None
+            raise OutputError(f"{self._progress} is unreadable ({error}); --force starts over") from None
         different = [key for key in self._task | task if self._task.get(key) != task.get(key)]
         if different:
-            raise ConfigurationError(
+            raise OutputError(
                 f"{self._part} was begun with another {', '.join(different)}; --force starts over"
             )
         if self._part.stat().st_size < size:
-            raise ConfigurationError(f"{self._part} is shorter than it was; --force starts over")
+            raise OutputError(f"{self._part} is shorter than it was; --force starts over")
         self.rows, self._bytes, self.counts = rows, size, counts
 
     def __enter__(self) -> Self:
         """Open the file behind the last recorded row.
 
         Raises:
-            ConfigurationError: another run is writing it, or another task was begun for it.
+            OutputError: another run is writing it, or another task was begun for it.
         """
         try:
             self._file = self._part.open("ab")
         except OSError as error:
-            raise ConfigurationError(f"{self._part} can't be written: {error.strerror}") from None
+            raise OutputError(f"{self._part} can't be written: {error.strerror}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise ConfigurationError(f"another run is writing {self._part}") from None
+            raise OutputError(f"another run is writing {self._part}") from None
         try:
             if self._progress.exists() and not self._force:
                 self._resume()
@@ -98,7 +100,7 @@ class ResumableOutput:
         """Write whole rows and record them; when this returns, a power cut doesn't lose them.
 
         Raises:
-            ConfigurationError: the disk is full, or broken.
+            OutputError: the disk is full, or broken.
         """
         try:
             self._file.write(chunk)
@@ -109,7 +111,7 @@ class ResumableOutput:
             self.counts += counts
             self._record()
         except OSError as error:
-            raise ConfigurationError(f"{self._part} can't be written: {error.strerror}") from None
+            raise OutputError(f"{self._part} can't be written: {error.strerror}") from None
 
     def _record(self) -> None:
         state = {"task": self._task, "rows": self.rows, "bytes": self._bytes, "counts": self.counts}
@@ -128,6 +130,6 @@ class ResumableOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; what isn't finished can be gone on with."""
+        """Close the file; an unfinished one can be continued by another run."""
         with contextlib.suppress(OSError):  # what a full disk didn't take isn't recorded either
             self._file.close()

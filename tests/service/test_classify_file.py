@@ -62,7 +62,7 @@ def recorded_rows(output: Path) -> int:
 
 
 def check(rows: list[dict[str, str]], count: int) -> None:
-    """Each input row is there once, in order, with a verdict or the reason why there is none."""
+    """Each input row is there once, in order, with a prediction or the reason why there is none."""
     assert [[each[name] for name in COLUMNS] for each in rows] == [row(number) for number in range(count)]
     for number, each in enumerate(rows):
         if number % 60 == 9 or number % 50 == 7:
@@ -75,7 +75,7 @@ def check(rows: list[dict[str, str]], count: int) -> None:
             assert (each["model"], each["error"]) == ("tiny 1.0", "")
 
 
-def verdicts(rows: list[dict[str, str]]) -> list[list[Any]]:
+def predictions(rows: list[dict[str, str]]) -> list[list[Any]]:
     """Rows to compare: what shares a batch moves a probability in its last digits."""
     return [
         [
@@ -87,12 +87,17 @@ def verdicts(rows: list[dict[str, str]]) -> list[list[Any]]:
 
 
 def test_a_file_is_classified_as_its_pairs_are_one_by_one(url: str, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "pairs.csv", 140)
+    folder = tmp_path / "문장, 쌍"
+    folder.mkdir()
+    source = write_csv(folder / "한글 $HOME, '100%'.csv", 140)
+    output = folder / "결과, 1.csv"
+    # A proxy that nobody listens at: requests to this machine don't go through it.
+    environment = os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     done = subprocess.run(
-        command(source, tmp_path / "out.csv", url), capture_output=True, text=True, timeout=120, check=False
+        command(source, output, url), env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    rows = read_csv(tmp_path / "out.csv")
+    rows = read_csv(output)
     check(rows, 140)
     with Client(url) as client:
         for number in (0, 1, 33, 139):
@@ -100,7 +105,7 @@ def test_a_file_is_classified_as_its_pairs_are_one_by_one(url: str, tmp_path: Pa
             for label in LABELS:
                 assert float(rows[number][label]) == pytest.approx(alone["probabilities"][label], abs=2e-6)
             assert rows[number]["truncated"] == str(alone["truncated"]).lower()
-    assert list(tmp_path.glob("out.csv*")) == [tmp_path / "out.csv"]
+    assert {each.name for each in folder.iterdir()} == {source.name, output.name}
     # The summary says what the file holds.
     counted = Counter(each["prediction"] or "errors" for each in rows)
     figures = {words[0]: int(words[1]) for line in done.stdout.splitlines()[1:] if (words := line.split())}
@@ -158,7 +163,7 @@ def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(url: str, tmp_path: 
     assert 2 * PAIRS <= reached < count
     rows = read_csv(broken)
     check(rows, count)
-    assert verdicts(rows) == [list(each.values()) for each in _floats(read_csv(whole))]
+    assert predictions(rows) == [list(each.values()) for each in _floats(read_csv(whole))]
 
 
 def _floats(rows: list[dict[str, str]]) -> list[dict[str, Any]]:

@@ -63,9 +63,7 @@ def test_without_a_key_nothing_is_answered(server: TorchServe) -> None:
     assert key_file(server).stat().st_mode & 0o077 == 0  # nobody else may read it
 
 
-def test_the_tools_take_the_keys(
-    server: TorchServe, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tools_take_the_keys(server: TorchServe, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manage = ["--url", server.management_url, "--inference-url", server.url]
     keyed: list[str | Path] = [*manage, "--key-file", key_file(server)]
     assert run("manage.py", *manage, "list").returncode == 1

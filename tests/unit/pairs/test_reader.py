@@ -224,6 +224,26 @@ def test_a_row_without_end_doesnt_fill_the_memory(
         PairFile.survey(file)
 
 
+def test_a_list_on_one_line_may_be_longer_than_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("text_file", "json_rows"):
+        monkeypatch.setattr(f"scripts.pairs.{module}.LARGEST_ROW", 2**19)
+    rows = [{"premise": "가" * 1000, "hypothesis": "나"}] * 2000
+    for content in (rows, {"data": rows}):
+        file = write(tmp_path, "a.json", json.dumps(content, ensure_ascii=False))
+        assert PairFile.survey(file).rows == 2000
+
+
+def test_a_file_that_changes_while_it_is_read_ends_the_reading_with_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.json", json.dumps([{"premise": "가", "hypothesis": "나"}] * 3))
+    file = PairFile.survey(path)
+    path.write_text("[1", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.json is not valid json"):
+        list(file.read())
+    path.unlink()
+    with pytest.raises(DataError, match="can't be read"):
+        list(file.read())
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "Premise,hypothesis,질문\n1,2,3\n")
     assert pairs(PairFile.survey(path)) == [("1", "2")]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ConfigurationError
-from scripts.pairs.resumable_output import ResumableOutput
+from scripts.pairs.resumable_output import OutputError, ResumableOutput
 
 TASK = {"input": "abc"}
 HEADER = b"h\n"
@@ -62,13 +61,13 @@ def test_a_part_without_a_record_is_begun_anew(tmp_path: Path) -> None:
 def test_another_task_isnt_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
     write(path, b"1\n")
-    with pytest.raises(ConfigurationError, match="another input"), output(path, {"input": "other"}):
+    with pytest.raises(OutputError, match="another input"), output(path, {"input": "other"}):
         pass
     (tmp_path / "o.csv.part").write_bytes(b"h")
-    with pytest.raises(ConfigurationError, match="shorter"), output(path):
+    with pytest.raises(OutputError, match="shorter"), output(path):
         pass
     (tmp_path / "o.csv.progress").write_text("{", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="unreadable"), output(path):
+    with pytest.raises(OutputError, match="unreadable"), output(path):
         pass
     with output(path, {"input": "other"}, force=True) as written:
         assert written.rows == 0
@@ -79,7 +78,7 @@ def test_another_task_isnt_mixed_in(tmp_path: Path) -> None:
 def test_a_finished_file_is_kept_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
     path.write_bytes(b"kept")
-    with pytest.raises(ConfigurationError, match="exists"):
+    with pytest.raises(OutputError, match="exists"):
         output(path)
     with output(path, force=True) as written:
         written.append(b"1\n", 1, Counter())
@@ -92,7 +91,7 @@ def test_two_runs_dont_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
     with (
         output(path) as written,
-        pytest.raises(ConfigurationError, match="another run"),
+        pytest.raises(OutputError, match="another run"),
         output(path),
     ):
         pass
@@ -100,7 +99,7 @@ def test_two_runs_dont_write_one_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_and_a_full_disk_are_said_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no folder"):
+    with pytest.raises(OutputError, match="no folder"):
         output(tmp_path / "none" / "o.csv")
     full = tmp_path / "full.csv"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -108,7 +107,7 @@ def test_a_missing_folder_and_a_full_disk_are_said_in_a_line(tmp_path: Path) -> 
         written.append(b"1\n", 1, Counter())
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
         try:
-            with pytest.raises(ConfigurationError, match="can't be written"):
+            with pytest.raises(OutputError, match="can't be written"):
                 written.append(b"2\n" * 100, 100, Counter())
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,0 +1,85 @@
+"""The layout of a file of predictions: the input's own columns, and the prediction's after them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ConfigurationError
+from scripts.pairs.reader import PairFile, Row
+
+ADDED = ("prediction", "truncated", "model", "error")
+"""Columns that every output has beside the input's own; each label has one too."""
+
+Prediction = dict[str, Any] | str
+"""The service's answer to one pair, or the reason why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """The columns of the output, and the form in which rows are written."""
+
+    labels: tuple[str, ...]
+    columns: tuple[str, ...] | None
+    """Columns of a CSV; None for JSON lines."""
+
+    @classmethod
+    def of(cls, output: Path, source: PairFile, labels: tuple[str, ...]) -> OutputLayout:
+        """The layout for an output's name, an input and a model's labels.
+
+        Raises:
+            ConfigurationError: the name ends in another way, or the input has a column of the prediction's.
+        """
+        kind = output.suffix.lower()
+        if kind not in (".csv", ".jsonl"):
+            raise ConfigurationError(f"{output}: the output must end in .csv or .jsonl")
+        taken = sorted({*ADDED, *labels} & {*source.columns})
+        if taken:
+            raise ConfigurationError(f"{source.path} already has a column {', '.join(taken)}; rename it")
+        columns = (*source.columns, ADDED[0], *labels, *ADDED[1:]) if kind == ".csv" else None
+        return cls(labels, columns)
+
+    def header(self) -> bytes:
+        """The beginning of the file: Excel takes UTF-8 for CP949 without the byte order mark."""
+        return "\ufeff".encode() + self._csv([self.columns]) if self.columns else b""
+
+    def rows(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> bytes:
+        """Rows of the output, in UTF-8."""
+        filled = [
+            row.cells | self._added(prediction) for row, prediction in zip(rows, predictions, strict=True)
+        ]
+        if self.columns:
+            return self._csv([[_cell(row.get(column)) for column in self.columns] for row in filled])
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in filled).encode(
+            errors="backslashreplace"
+        )
+
+    def _added(self, prediction: Prediction) -> dict[str, Any]:
+        if isinstance(prediction, str):
+            return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": prediction}
+        if tuple(prediction["probabilities"]) != self.labels:
+            raise ConfigurationError("the service now has a model with other labels")
+        added: dict[str, Any] = {"prediction": prediction["label"]}
+        # Digits after the sixth depend on the rest of the batch.
+        added |= {label: round(value, 6) for label, value in prediction["probabilities"].items()}
+        added["truncated"] = prediction["truncated"]
+        added["model"] = f"{prediction['model']['name']} {prediction['model']['version']}"
+        return added | {"error": None}
+
+    @staticmethod
+    def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        return text.getvalue().encode(errors="backslashreplace")
+
+
+def _cell(value: Any) -> str:
+    """A cell that holds a value of JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
