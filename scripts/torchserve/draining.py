@@ -1,43 +1,35 @@
-"""Letting a server finish what it has before it is stopped."""
+"""Letting a server answer the requests that it has before it is stopped."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from scripts.torchserve.intake import close_intake
 from scripts.torchserve.management import Management, OperationError
-from scripts.torchserve.server import TorchServe
-from scripts.torchserve.waiting import time_left, wait_until_quiet
+from scripts.torchserve.waiting import ask_all_workers
 
 DRAIN_SECONDS = 120
-"""How long requests under way may take once the service is asked to stop: one batch may take as long as
-`responseTimeout` allows."""
-
-QUIET_SECONDS = 0.5
-"""How long nothing must have come; enough for what had been received to reach a queue."""
+"""Time limit for the requests under way: one batch may take as long as `responseTimeout` allows."""
 
 FLUSH_SECONDS = 0.2
-"""How long the frontend may take to write the last answers, of which it has all."""
+"""Time for the frontend to write the last answers, all of which it has received from the workers."""
 
 
-def drain(server: TorchServe, say: Callable[[str], None], seconds: float = DRAIN_SECONDS) -> bool:
-    """Take no new requests, and wait until those that the server has are answered.
+def drain(management_url: str, say: Callable[[str], None], seconds: float = DRAIN_SECONDS) -> bool:
+    """Wait until the requests that a server has now are answered.
+
+    A question to a worker waits behind them in the queue. When each worker has answered one, all of them are
+    done. Requests that arrive later are not waited for: the gateway, which has stopped, lets none through.
 
     Returns:
-        Whether they all were; if not, `say` was told why.
+        Whether all were answered; if not, `say` was told why.
     """
     deadline = time.monotonic() + seconds
-    pid = server.frontend_pid()
-    if pid is None or not server.is_running():
-        return True
-    if not close_intake(pid, server.ports.inference) or not close_intake(pid, server.ports.grpc_inference):
-        say("new requests can't be turned away here; waiting until none comes")
     try:
-        for model in Management(server.management_url, key_file=server.key_file).models():
-            management = Management(server.management_url, model, server.key_file)
+        for model in Management(management_url).models():
+            management = Management(management_url, model)
             for version in management.versions():
-                wait_until_quiet(management, version.version, time_left(deadline), QUIET_SECONDS)
+                ask_all_workers(management, version.version, deadline)
     except OperationError as error:
         say(f"stopping before all requests are answered: {error}")
         return False

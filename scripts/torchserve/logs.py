@@ -1,4 +1,4 @@
-"""What a server's logs say about why it doesn't start."""
+"""Finding the reason in a server's logs why it doesn't start."""
 
 from __future__ import annotations
 

@@ -6,55 +6,41 @@ version first has to be quiet (`scripts/torchserve/waiting.py`).
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from handler.request import SentencePair
-from scripts.pairs.client import Client
+from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer, check_labels
+from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.management import Management, OperationError, Version
-from scripts.torchserve.server import ArchiveName
-from scripts.torchserve.waiting import check_ready, time_left, wait_until_quiet, wait_until_ready
-
-SMOKE_PAIR = SentencePair("한 남자가 기타를 치고 있다.", "남자가 악기를 연주한다.")
-
-Say = Callable[[str], None]
-"""Told what an operation did, one line at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What a new version must reach on labelled pairs to be promoted."""
-
-    file: Path
-    min_accuracy: float = 0.0
-    max_drop: float = 1.0
-    """By how much its accuracy may lie below the current default's."""
+from scripts.torchserve.promotions import Promotion, Promotions
+from scripts.torchserve.waiting import time_left, wait_until_quiet, wait_until_ready
 
 
 class Operations:
-    """The operator's verbs on one model of one server. Each is safe to repeat and has a time limit."""
+    """The operator's commands on one model of one server. Each is safe to repeat and has a time limit."""
 
     def __init__(
-        self, management: Management, inference_url: str, say: Say, memory: Path, seconds: float = 300
+        self,
+        management: Management,
+        inference_url: str,
+        say: Callable[[str], None],
+        memory: Path,
+        seconds: float = 300,
     ) -> None:
-        """Prepare; nothing is asked yet.
+        """Prepare the operations; nothing is sent yet.
 
         Args:
             management: the server and the model.
-            inference_url: where that server is asked about sentence pairs.
-            say: told each change as it is made.
+            inference_url: the address of that server's inference API.
+            say: told each change as it is made, one line at a time.
             memory: the file that remembers what `promote` replaced, for `rollback`.
             seconds: the time limit of one operation.
         """
         self._management = management
         self._url = inference_url
         self._say = say
-        self._memory = memory
+        self._promotions = Promotions(memory, management)
         self._seconds = seconds
 
     def register(self, archive: Path, workers: int | None = None) -> Version:
@@ -109,12 +95,12 @@ class Operations:
             OperationError: there is nothing to go back to.
         """
         current = self._management.default()
-        remembered = self._remembered()
-        previous, promoted = remembered.get("previous"), remembered.get("promoted")
-        if current is None or previous is None:
+        last = self._promotions.last()
+        if current is None or last is None:
             raise OperationError(
                 "nothing to go back to: no promotion is remembered here; use promote VERSION"
             )
+        previous, promoted = last.previous, last.promoted
         if current.version == previous:
             self._say(f"version {previous} is the default again already; nothing changed")
             return
@@ -184,7 +170,7 @@ class Operations:
         new = self.register(archive, workers)
         try:
             if gate is not None and current is not None and new.version != current.version:
-                self._evaluate(gate, new.version, current.version)
+                check_accuracy(self._management, self._url, gate, new.version, current.version, self._say)
             self._promote(new.version)
         except BaseException:
             if not was_there:
@@ -194,18 +180,6 @@ class Operations:
         if current is not None and current.version != new.version:
             self.retire(current.version)
 
-    def ready(self) -> Version:
-        """Check that every worker of the default version answers.
-
-        Raises:
-            OperationError: one doesn't; the message says what is the matter.
-        """
-        default = self._management.default()
-        if default is None:
-            raise OperationError(f"no version of {self._management.model} is registered")
-        check_ready(self._management, default, self._seconds)
-        return default
-
     def _promote(self, version: str) -> bool:
         """Promote; whether there is a version to go back to."""
         current = self._management.default()
@@ -213,57 +187,16 @@ class Operations:
             self._say(f"version {version} is the default already; nothing changed")
             return False
         labels = wait_until_ready(self._management, version, min(self._seconds, 30))
-        self._smoke(version, labels)
+        check_answer(self._management, self._url, version, labels)
         if current is not None:
-            theirs = self._management.ask_worker(current.version, self._seconds).labels
-            if set(labels) != set(theirs):
-                raise OperationError(
-                    f"version {version} knows {', '.join(labels)}, but the default {', '.join(theirs)}"
-                )
+            check_labels(self._management, labels, current, self._seconds)
         self._management.set_default(version)
         if current is None:
             self._say(f"version {version} is the default")
             return False
-        self._remember(current.version, version)
+        self._promotions.remember(Promotion(current.version, version))
         self._say(f"version {version} is the default instead of {current.version}")
         return True
-
-    def _smoke(self, version: str, labels: tuple[str, ...]) -> None:
-        """Let a version judge one pair, and look whether the answer is one."""
-        pinned = f"{self._management.model}/{version}"
-        with Client(self._url, pinned, self._management.keys().inference or None, timeout=30) as client:
-            (answer,) = client.classify([SMOKE_PAIR])
-        values = list(answer["probabilities"].values())
-        sensible = (
-            tuple(answer["probabilities"]) == labels
-            and answer["label"] in labels
-            and answer["model"]["version"] == version
-            and all(0 <= value <= 1 for value in values)
-            and math.isclose(sum(values), 1, abs_tol=1e-3)
-        )
-        if not sensible:
-            raise OperationError(f"version {version} doesn't answer sensibly: {json.dumps(answer)[:300]}")
-
-    def _evaluate(self, gate: Gate, new: str, current: str) -> None:
-        # Imports torch, for which a mere `list` should not have to wait.
-        from scripts.pairs.evaluation import evaluate_url
-        from scripts.pairs.labelled import read_labelled_pairs
-
-        pairs = read_labelled_pairs(gate.file)
-        model, token = self._management.model, self._management.keys().inference or None
-        theirs, ours = (
-            evaluate_url(self._url, pairs, f"{model}/{version}", token).accuracy for version in (current, new)
-        )
-        self._say(f"accuracy on {len(pairs)} pairs: {ours:.4f}; the default has {theirs:.4f}")
-        if ours < gate.min_accuracy:
-            raise OperationError(
-                f"version {new} is refused: accuracy {ours:.4f} is below {gate.min_accuracy}"
-            )
-        if theirs - ours > gate.max_drop:
-            raise OperationError(
-                f"version {new} is refused: accuracy {ours:.4f} is {theirs - ours:.4f} below the default's, "
-                f"at most {gate.max_drop} is allowed"
-            )
 
     def _version_of(self, archive: Path) -> Version | None:
         """The version that is registered from an archive of this name."""
@@ -274,27 +207,6 @@ class Operations:
         added = self._version_of(archive)
         if added is not None and not added.is_default:
             self._management.remove(added.version)
-
-    def _remember(self, previous: str, promoted: str) -> None:
-        content = self._memories() | {self._place(): {"previous": previous, "promoted": promoted}}
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._memory.with_suffix(".new")
-        scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        scratch.replace(self._memory)
-
-    def _remembered(self) -> dict[str, str]:
-        found: dict[str, str] = self._memories().get(self._place(), {})
-        return found
-
-    def _memories(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._memory.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    def _place(self) -> str:
-        return f"{self._management.url}/models/{self._management.model}"
 
     def _deadline(self) -> float:
         return time.monotonic() + self._seconds

@@ -19,7 +19,7 @@ class Ports:
     grpc_inference: int = 8083
     grpc_management: int = 8084
     readiness: int = 8085
-    """Not TorchServe's: `scripts/serve` answers load balancers there."""
+    """Port of `scripts/serve` itself, which answers load balancers there."""
 
     @classmethod
     def following(cls, first: int) -> Self:
@@ -39,14 +39,14 @@ class Ports:
                 each.close()
 
     def numbers(self) -> list[int]:
-        """All six."""
+        """All six, in the order of the fields."""
         return list(astuple(self))
 
     def refuse_taken(self) -> None:
         """Check that all can be bound.
 
         Raises:
-            ConfigurationError: one is taken; the message says which.
+            ConfigurationError: a port is taken; the message says which.
         """
         for port in self.numbers():
             with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The processes of a server: finding them, also those that nobody stopped, and ending them."""
+"""The processes of a server: finding them, also those that an earlier run has left, and ending them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 
 FRONTEND = "org.pytorch.serve.ModelServer"
-"""What the Java process has on its command line."""
+"""Class name on the command line of the Java process."""
 
 
 def leftovers(folder: Path) -> list[psutil.Process]:
-    """Frontend, launcher and workers of a server in `folder` that nobody stopped."""
+    """Frontend, launcher and workers of a server in `folder` that still run."""
     own = (str(folder / "config.properties"), str(folder / "tmp") + os.sep)
     return [
         process
@@ -29,7 +29,7 @@ def leftovers(folder: Path) -> list[psutil.Process]:
 
 
 def end(processes: Sequence[psutil.Process]) -> None:
-    """Kill what is still there of `processes`, and wait until it is gone."""
+    """Kill those of `processes` that still run, and wait until they are gone."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -37,7 +37,7 @@ def end(processes: Sequence[psutil.Process]) -> None:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
+    """A process and all its descendants."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -46,7 +46,7 @@ def family_of(pid: int) -> list[psutil.Process]:
 
 
 def command_line(process: psutil.Process) -> list[str]:
-    """Its arguments, or none where it is gone or not ours to look at."""
+    """The arguments of a process; empty where it is gone or can't be looked at."""
     try:
         return process.cmdline()
     except psutil.Error:

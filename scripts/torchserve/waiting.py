@@ -1,61 +1,47 @@
 """Waiting for a version of a model: until all its workers answer, and until none of them has work.
 
-Both can be seen from outside. A question to a version's workers waits in the same queue as requests do, a
-worker does one thing at a time, and its answer says which worker it is and how many requests it has taken.
-So a worker that answers works, and has finished what it did before. When every worker has answered twice,
-a while apart, with the same number, and the queue is empty, then nothing runs, waits or comes any more.
+A question to a version's workers waits in the same queue as requests, a worker does one thing at a time, and
+its answer says which worker it is and how many requests it has taken. So a worker that answers works, and has
+finished what it did before. When every worker has answered twice, some time apart, with the same number, and
+the queue is empty, then nothing runs, waits or arrives any more.
 """
 
 from __future__ import annotations
 
 import time
 
-from scripts.torchserve.management import Management, OperationError, Version
+from scripts.torchserve.management import Management, OperationError
 
 QUIET_SECONDS = 1.0
-"""How long nothing must have come before a version counts as quiet: far longer than the frontend takes
-from choosing a version for a request to queueing it."""
-
-
-def check_ready(management: Management, version: Version, seconds: float) -> tuple[str, ...]:
-    """Check that a version has all its workers and that each answers; returns its labels.
-
-    Raises:
-        OperationError: a worker is missing, or doesn't answer within `seconds`.
-    """
-    states = [worker.status for worker in version.workers]
-    if not version.wanted or len(states) < version.wanted or set(states) != {"READY"}:
-        raise OperationError(
-            f"version {version.version} is not ready: {version.wanted} workers are wanted, "
-            f"there are {', '.join(states) or 'none'}"
-        )
-    return _ask_all(management, version.version, time.monotonic() + seconds)[1]
+"""Time without a request after which a version counts as quiet: far longer than the frontend takes from
+choosing a version for a request to queueing it."""
 
 
 def wait_until_ready(management: Management, version: str, seconds: float) -> tuple[str, ...]:
     """Wait until a version has all its workers and each has answered; returns its labels.
 
     Raises:
-        OperationError: it isn't registered, or not ready within `seconds`.
+        OperationError: the version isn't registered, or not ready within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while True:
         state = management.version(version)
-        try:
-            return check_ready(management, state, time_left(deadline))
-        except OperationError:
-            if time.monotonic() > deadline:
-                raise
+        found = [worker.status for worker in state.workers]
+        if 0 < state.wanted <= len(found) and set(found) == {"READY"}:
+            return ask_all_workers(management, version, deadline)[1]
+        if time.monotonic() > deadline:
+            raise OperationError(
+                f"version {version} is not ready: {state.wanted} workers are wanted, "
+                f"there are {', '.join(found) or 'none'}"
+            )
         time.sleep(0.2)
 
 
-def wait_until_quiet(
-    management: Management, version: str, seconds: float, quiet_seconds: float = QUIET_SECONDS
-) -> None:
-    """Wait until nothing waits for a version, none of its workers is busy and no request comes.
+def wait_until_quiet(management: Management, version: str, seconds: float) -> None:
+    """Wait until nothing waits for a version, none of its workers is busy and no request arrives.
 
     Raises:
-        OperationError: not within `seconds`.
+        OperationError: the version is still used after `seconds`.
     """
     deadline = time.monotonic() + seconds
     before: dict[int, int] | None = None
@@ -63,7 +49,7 @@ def wait_until_quiet(
     while True:
         began = time.monotonic()
         try:
-            taken, _ = _ask_all(management, version, deadline)
+            taken, _ = ask_all_workers(management, version, deadline)
             state = management.version(version)
         except OperationError as error:
             if time.monotonic() < deadline:
@@ -71,7 +57,7 @@ def wait_until_quiet(
             raise OperationError(f"version {version} is busy even after {seconds:.0f} s: {error}") from None
         if taken != before or state.queued or state.ready != taken.keys():
             before, since = taken, time.monotonic()
-        elif began - since >= quiet_seconds:
+        elif began - since >= QUIET_SECONDS:
             return
         if time.monotonic() > deadline:
             raise OperationError(
@@ -81,26 +67,46 @@ def wait_until_quiet(
         time.sleep(0.1)
 
 
-def time_left(deadline: float) -> float:
-    """Seconds until `deadline` on the monotonic clock, and a tenth at least."""
-    return max(0.1, deadline - time.monotonic())
+def ask_all_workers(
+    management: Management, version: str, deadline: float
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Ask until each worker that is ready has answered once.
 
+    Free workers take turns, so this needs little more than one question a worker. A full queue refuses
+    questions as it refuses requests; they are asked again.
 
-def _ask_all(management: Management, version: str, deadline: float) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Ask until each worker that is ready has answered; returns requests taken by pid, and the labels.
+    Returns:
+        The number of requests taken by each process id, and the model's labels.
 
-    Free workers take turns, so this needs little more than one question a worker.
+    Raises:
+        OperationError: a worker doesn't answer before `deadline`, on the monotonic clock.
     """
     taken: dict[int, int] = {}
     labels: tuple[str, ...] = ()
     while True:
-        missing = management.version(version).ready - taken.keys()
-        if not missing:
+        state = management.version(version)
+        missing = state.ready - taken.keys()
+        if not missing and (taken or not state.queued):
             return taken, labels
         if time.monotonic() > deadline:
-            raise OperationError(f"{len(missing)} workers of version {version} don't answer")
-        report = management.ask_worker(version, time_left(deadline))
+            silent = f"{len(missing)} workers don't answer" if missing else "no worker is ready for its queue"
+            raise OperationError(f"version {version}: {silent}")
+        if not missing:
+            time.sleep(0.05)
+            continue
+        try:
+            report = management.ask_worker(version, time_left(deadline))
+        except OperationError as error:
+            if error.status != 503:
+                raise
+            time.sleep(0.05)
+            continue
         labels = report.labels
         if report.pid in taken:
             time.sleep(0.05)  # the others are busy
         taken[report.pid] = report.requests
+
+
+def time_left(deadline: float) -> float:
+    """Seconds until `deadline` on the monotonic clock, at least a tenth."""
+    return max(0.1, deadline - time.monotonic())

@@ -416,7 +416,7 @@ def test_ready_is_what_the_service_says_and_needs_no_key(server: TorchServe, sta
         for path in ("/ready", "/healthz"):
             assert get(gateway, path).status_code == 200
             assert requests.head(f"{gateway.url}{path}", headers=client(), timeout=30).status_code == 200
-        readiness.announce_stop()
+        readiness.announce_drain()
         assert_refused(get(gateway, "/ready"), 503, "service_unavailable")
     away = get(gateway, "/ready")
     assert_refused(away, 503, "service_unavailable")

@@ -21,8 +21,9 @@ import requests
 from handler.errors import ServiceError
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
+from scripts.torchserve.acceptance import Gate
 from scripts.torchserve.management import Management, OperationError
-from scripts.torchserve.operations import Gate, Operations
+from scripts.torchserve.operations import Operations
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
 from tests.making import random_weights, write_lightning_checkpoint
@@ -260,24 +261,32 @@ def test_retiring_waits_for_a_batch_that_is_running(server: TorchServe, store: P
     assert registered(server) == {"1.0": (True, 1)}
 
 
-def test_readiness_is_told_as_it_is(server: TorchServe, tmp_path: Path) -> None:
-    operations = operate(server, tmp_path)
-    assert operations.ready().version == "1.0"
-    with Readiness(Management(server.management_url), Ports.free().readiness) as readiness:
-        answer = requests.get(readiness.url, timeout=30)
-        assert (answer.status_code, answer.json()) == (200, {"ready": True, "reason": None})
+def test_a_service_is_ready_while_a_worker_is_there_busy_or_not(server: TorchServe) -> None:
+    def ask() -> tuple[int, str | None]:
+        answer = requests.get(readiness.url, timeout=1)
+        assert answer.json()["ready"] == (answer.status_code == 200)
+        return answer.status_code, answer.json()["reason"]
+
+    with Readiness(Management(server.management_url), 0) as readiness:
+        assert ask() == (200, None)
         (pid,) = server.worker_pids()
+        os.kill(pid, signal.SIGSTOP)  # what it is at takes for ever
+        with Clients(f"{server.url}/predictions/nli", count=8) as clients:
+            time.sleep(2)
+            assert clients.answered == []
+            assert ask() == (200, None)
+            os.kill(pid, signal.SIGCONT)
         os.kill(pid, signal.SIGKILL)
-        time.sleep(1.5)
-        with pytest.raises(OperationError, match="not ready: 1 workers are wanted"):
-            operations.ready()
-        answer = requests.get(readiness.url, timeout=30)
-        assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        time.sleep(1)
+        status, reason = ask()
+        assert status == 503
+        assert reason
+        assert "has no ready worker" in reason
         assert requests.get(f"{server.url}/ping", timeout=30).json() == {"status": "Healthy"}  # it isn't
         deadline = time.monotonic() + 120
-        while requests.get(readiness.url, timeout=30).status_code != 200:
+        while ask()[0] != 200:
             assert time.monotonic() < deadline
             time.sleep(0.5)
-        readiness.announce_stop()
-        answer = requests.get(readiness.url, timeout=30)
-        assert (answer.status_code, answer.json()["reason"]) == (503, "stopping")
+        assert requests.post(f"{server.url}/predictions/nli", json=PAIR, timeout=30).status_code == 200
+        readiness.announce_drain()
+        assert ask() == (503, "draining")

@@ -16,10 +16,10 @@ import psutil
 import pytest
 import requests
 
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, ServiceError
 from scripts import CONFIG
 from scripts.model.archive import build_archive
-from scripts.torchserve.server import Ports, TorchServe
+from scripts.torchserve.server import Ports, StartError, TorchServe
 from tests.service.test_answers import GOOD
 
 MARKER = "숨길말"
@@ -114,16 +114,16 @@ def test_management_and_metrics_listen_on_loopback_alone(server: TorchServe) -> 
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "kind", "message"),
     [
-        ("no archive", "is not a model archive"),
-        ("no weights", "can't be loaded"),
-        ("a wrong setting", "max_pairs: Input should be greater than or equal to 1"),
-        ("a taken port", "can't be used"),
+        ("no archive", ConfigurationError, "is not a model archive"),
+        ("no weights", StartError, "can't be loaded"),
+        ("a wrong setting", StartError, "max_pairs: Input should be greater than or equal to 1"),
+        ("a taken port", ConfigurationError, "can't be used"),
     ],
 )
 def test_a_start_that_fails_says_why_and_leaves_nothing(
-    tiny_checkpoint: Path, tmp_path: Path, damage: str, message: str
+    tiny_checkpoint: Path, tmp_path: Path, damage: str, kind: type[ServiceError], message: str
 ) -> None:
     archive, ports = build_archive(tiny_checkpoint, "1.0", tmp_path / "nli-1.0.mar"), Ports.free()
     taken = socket.socket()
@@ -143,7 +143,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(
                     content = content.replace(b"max_pairs: 64", b"max_pairs: 0")
                 target.writestr(name, content)
     server = TorchServe(tmp_path / "ts", [archive], ports)
-    with taken, pytest.raises(ConfigurationError, match=message) as caught, server:
+    with taken, pytest.raises(kind, match=message) as caught, server:
         pass
     assert "\n" not in str(caught.value)
     assert not server.is_running()

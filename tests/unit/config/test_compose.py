@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from scripts import PROJECT
-from scripts.torchserve import gateway, server
-from scripts.torchserve.draining import DRAIN_SECONDS
+from scripts.torchserve import gateway
 from scripts.torchserve.gateway_settings import CONNECTIONS
 from scripts.torchserve.server import Ports
+from scripts.torchserve.service import STOP_SECONDS
 
 DEPLOY = PROJECT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yml").read_text(encoding="utf-8"))
@@ -71,8 +71,8 @@ def test_only_loopback_of_the_host_is_published() -> None:
 
 def test_the_gateway_stops_first_and_both_have_the_time_they_need() -> None:
     command = container_command()
-    delay = float(command[command.index("--notice") + 1])
-    needed = delay + gateway.STOP_SECONDS + DRAIN_SECONDS + server.STOP_SECONDS + 15  # what is left is killed
+    delay = float(command[command.index("--drain-delay") + 1])
+    needed = delay + STOP_SECONDS
     assert SERVICES["gateway"]["depends_on"] == ["service"]  # stopped in the opposite order
     assert seconds(SERVICES["service"]["stop_grace_period"]) >= needed
     assert seconds(SERVICES["gateway"]["stop_grace_period"]) > gateway.STOP_SECONDS

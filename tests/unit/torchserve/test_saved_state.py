@@ -1,4 +1,4 @@
-"""What a restart brings back, from what TorchServe and the last start have left."""
+"""Reading and writing the saved state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from scripts.model.archive import build_archive
-from scripts.torchserve.saved_state import RECORD, SNAPSHOTS, Registered, describe_start, record_start
+from scripts.torchserve.saved_state import RECORD, SNAPSHOTS, SavedState, describe_start, record_start
 
 
 def snapshot(**versions: bool) -> dict[str, Any]:
@@ -37,13 +37,13 @@ def write_snapshot(folder: Path, name: str, content: dict[str, Any], length: int
     )
 
 
-def versions(registered: Registered | None) -> dict[str, bool]:
+def versions(registered: SavedState | None) -> dict[str, bool]:
     assert registered
     return {name: state["defaultVersion"] for name, state in registered.snapshot["models"]["nli"].items()}
 
 
 def test_nothing_is_brought_back_where_nothing_was(tmp_path: Path) -> None:
-    assert Registered.read(tmp_path) is None
+    assert SavedState.read(tmp_path) is None
 
 
 def test_the_newest_snapshot_counts(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_newest_snapshot_counts(tmp_path: Path) -> None:
     write_snapshot(tmp_path, "20260101000000001-startup", snapshot(v1=True))
     write_snapshot(tmp_path, "20260101000000003-snapshot", snapshot(v1=False, v2=True))
     write_snapshot(tmp_path, "20260101000000002-snapshot", snapshot(v1=True, v2=False))
-    assert versions(Registered.read(tmp_path)) == {"1.0": False, "2.0": True}
+    assert versions(SavedState.read(tmp_path)) == {"1.0": False, "2.0": True}
 
 
 def test_a_snapshot_that_a_kill_cut_short_does_not_count(tmp_path: Path) -> None:
@@ -59,41 +59,41 @@ def test_a_snapshot_that_a_kill_cut_short_does_not_count(tmp_path: Path) -> None
     write_snapshot(tmp_path, "20260101000000001-snapshot", snapshot(v1=False, v2=True))
     write_snapshot(tmp_path, "20260101000000002-snapshot", snapshot(v3=True), length=120)
     write_snapshot(tmp_path, "20260101000000003-snapshot", snapshot(v3=True), length=20)
-    assert versions(Registered.read(tmp_path)) == {"1.0": False, "2.0": True}
+    assert versions(SavedState.read(tmp_path)) == {"1.0": False, "2.0": True}
 
 
 def test_a_start_that_never_became_ready_changes_nothing(tmp_path: Path) -> None:
     write_record(tmp_path, tmp_path)
     write_snapshot(tmp_path, "20260101000000001-snapshot", snapshot(v1=False, v2=True))
-    record_start(tmp_path, Registered.read(tmp_path))
+    record_start(tmp_path, SavedState.read(tmp_path))
     assert not list((tmp_path / SNAPSHOTS).iterdir())
     write_snapshot(tmp_path, "20260101000000002-startup", snapshot(v3=True))  # and then it was killed
-    assert versions(Registered.read(tmp_path)) == {"1.0": False, "2.0": True}
+    assert versions(SavedState.read(tmp_path)) == {"1.0": False, "2.0": True}
 
 
 def test_a_fresh_start_forgets(tmp_path: Path) -> None:
     write_record(tmp_path, tmp_path)
     record_start(tmp_path, None)
-    assert Registered.read(tmp_path) is None
+    assert SavedState.read(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"ready": true}', "[]"])
 def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / RECORD).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match="is damaged"):
-        Registered.read(tmp_path)
+        SavedState.read(tmp_path)
 
 
 def test_archives_come_with_the_default_first(tiny_checkpoint: Path, tmp_path: Path) -> None:
     for version in ("1.0", "2.0"):
         build_archive(tiny_checkpoint, version, tmp_path / f"nli-{version}.mar")
-    registered = Registered({}, tmp_path, snapshot(v1=False, v2=True))
+    registered = SavedState({}, tmp_path, snapshot(v1=False, v2=True))
     assert [archive.name for archive in registered.archives()] == ["nli-2.0.mar", "nli-1.0.mar"]
     assert json.loads(registered.settings()["model_snapshot"]) == registered.snapshot
 
 
 def test_an_archive_that_is_gone_or_another_stops_the_start(tiny_archive: Path, tmp_path: Path) -> None:
-    registered = Registered({}, tmp_path, snapshot(v2=True))
+    registered = SavedState({}, tmp_path, snapshot(v2=True))
     with pytest.raises(ConfigurationError, match="which is gone or holds another version"):
         registered.archives()
     (tmp_path / "nli-2.0.mar").write_bytes(tiny_archive.read_bytes())  # it says 1.0

@@ -1,4 +1,4 @@
-"""What a start of the service brings, given what the last one had."""
+"""The plan of a start, given the saved state, and a folder that one service holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from scripts.model.archive import build_archive
-from scripts.torchserve.saved_state import Registered, describe_start
+from scripts.torchserve.saved_state import SavedState, describe_start
 from scripts.torchserve.service import plan, sole_use
 
 
@@ -22,13 +22,13 @@ def store(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def last(store: Path) -> Registered:
+def last(store: Path) -> SavedState:
     """Started with 1.0; in the end 2.0 was the default beside it, with three workers."""
     versions: dict[str, Any] = {
         "1.0": {"marName": "nli-1.0.mar", "defaultVersion": False, "minWorkers": 1},
         "2.0": {"marName": "nli-2.0.mar", "defaultVersion": True, "minWorkers": 3},
     }
-    return Registered(describe_start([store / "nli-1.0.mar"], None), store, {"models": {"nli": versions}})
+    return SavedState(describe_start([store / "nli-1.0.mar"], None), store, {"models": {"nli": versions}})
 
 
 def names(archives: object) -> list[str]:
@@ -42,7 +42,7 @@ def test_the_first_start_brings_what_is_asked_for(store: Path) -> None:
 
 
 @pytest.mark.parametrize("wish", [True, False], ids=["the-same-wish", "no-wish"])
-def test_the_same_again_brings_back_what_was_registered(store: Path, last: Registered, wish: bool) -> None:
+def test_the_same_again_brings_back_what_was_registered(store: Path, last: SavedState, wish: bool) -> None:
     planned = plan([store / "nli-1.0.mar"] if wish else None, None, last)
     assert (names(planned.archives), planned.workers) == (["nli-2.0.mar", "nli-1.0.mar"], None)
     assert planned.settings == last.settings()
@@ -50,20 +50,20 @@ def test_the_same_again_brings_back_what_was_registered(store: Path, last: Regis
 
 
 @pytest.mark.parametrize("wish", [True, False], ids=["the-same-wish", "no-wish"])
-def test_another_number_of_workers_keeps_the_versions(store: Path, last: Registered, wish: bool) -> None:
+def test_another_number_of_workers_keeps_the_versions(store: Path, last: SavedState, wish: bool) -> None:
     planned = plan([store / "nli-1.0.mar"] if wish else None, 2, last)
     assert (names(planned.archives), planned.workers) == (["nli-2.0.mar", "nli-1.0.mar"], 2)
     assert planned.settings == {}
-    again = plan(None, None, Registered(planned.started_with, store, last.snapshot))
+    again = plan(None, None, SavedState(planned.started_with, store, last.snapshot))
     assert again.settings == last.settings()
 
 
-def test_other_archives_are_a_new_beginning(store: Path, last: Registered) -> None:
+def test_other_archives_are_a_new_beginning(store: Path, last: SavedState) -> None:
     planned = plan([store / "nli-3.0.mar"], None, last)
     assert (names(planned.archives), planned.settings) == (["nli-3.0.mar"], {})
 
 
-def test_a_broken_archive_is_told(tmp_path: Path, last: Registered) -> None:
+def test_a_broken_archive_is_told(tmp_path: Path, last: SavedState) -> None:
     with pytest.raises(ConfigurationError, match="doesn't exist"):
         plan([tmp_path / "missing.mar"], None, last)
 
