@@ -7,11 +7,18 @@ import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
+
+from handler.checkpoint import Checkpoint
+from handler.encoding import PairEncoder
+from handler.engine import load_engine
+from handler.request import SentencePair
 
 SYLLABLES = "가나다라마바사아자차카타파하그는이을를의에서고도만한지않았다없있요니까남자여비가온날씨맑책읽"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?[]<>()'\"/-"
@@ -80,3 +87,18 @@ def write_lightning_checkpoint(file: Path, weights: Mapping[str, Tensor], **chan
         for name in names:
             sys.modules.pop(name, None)
     return file
+
+
+def some_pairs(count: int, seed: int = 0) -> list[SentencePair]:
+    """Random pairs of the vocabulary's syllables."""
+    random = Random(seed)
+    texts = [
+        "".join(random.choices(SYLLABLES + " ", k=random.randint(2, 25))) + "다" for _ in range(2 * count)
+    ]
+    return [SentencePair(*both) for both in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def answers(checkpoint: Checkpoint, pairs: list[SentencePair]) -> np.ndarray:
+    """What a checkpoint says of pairs, without a server."""
+    encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
+    return np.array(load_engine(checkpoint, torch.device("cpu"), 1).probabilities(encoder.encode(pairs)))

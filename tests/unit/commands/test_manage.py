@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from scripts import PROJECT
-from scripts.manage import format_versions
+from scripts.manage import format_versions, main
 from scripts.torchserve.management import Version, Worker, inference_url
 from scripts.torchserve.ports import Ports
+from tests.commands import call
 
 
-def manage(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "scripts" / "manage.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+def manage(*arguments: str | Path) -> CompletedProcess[str]:
+    return call(main, *arguments)
 
 
 def test_versions_are_shown_as_a_table() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from handler.errors import ConfigurationError
 from scripts import PROJECT
+from scripts.build_archive import main
 from scripts.model.archive import build_archive, check_checkpoint, check_model_config
+from tests.commands import call
 
 
 def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: Path) -> None:
@@ -147,9 +147,7 @@ def test_bad_settings_are_refused_before_they_are_packed(tmp_path: Path, text: s
 
 
 def test_the_command_says_what_it_wrote(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    script = str(PROJECT / "scripts" / "build_archive.py")
     output = tmp_path / "nli-2.0.mar"
-    arguments = ["--checkpoint", str(tiny_checkpoint), "--version", "2.0", "--output", str(output)]
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    done = call(main, "--checkpoint", tiny_checkpoint, "--version", "2.0", "--output", output)
     assert (done.returncode, done.stderr) == (0, "")
     assert str(output) in done.stdout

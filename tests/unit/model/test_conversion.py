@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +23,11 @@ from transformers import (
 )
 
 from handler.errors import ConfigurationError
-from scripts import PROJECT
+from scripts.convert_checkpoint import main
 from scripts.model.archive import check_checkpoint
 from scripts.model.conversion import choose_checkpoint, convert_checkpoint
 from scripts.model.weights import load_weights, sha256_of
+from tests.commands import call
 from tests.making import VOCABULARY, random_weights, write_lightning_checkpoint, write_pretrained
 
 Weights = dict[str, torch.Tensor]
@@ -289,21 +289,16 @@ def test_a_fine_tuned_hugging_face_folder_in_place_of_a_checkpoint(
     assert check_checkpoint(tmp_path / "out").labels == ("neutral", "entailment", "contradiction")
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = str(PROJECT / "scripts" / "convert_checkpoint.py")
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
-
-
 def test_the_command_prints_its_choice_and_its_errors_in_one_line(
     pretrained: Path, lightning_checkpoint: Path, tmp_path: Path
 ) -> None:
     arguments = ["--checkpoint", str(lightning_checkpoint.parent), "--output", str(tmp_path / "out")]
-    refused = command(*arguments)
+    refused = call(main, *arguments)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: --pretrained is needed")
-    done = command(*arguments, "--pretrained", str(pretrained))
+    done = call(main, *arguments, "--pretrained", str(pretrained))
     assert done.returncode == 0, done.stderr
     assert "lowest val_loss (0.5) of 1" in done.stdout
-    again = command(*arguments, "--pretrained", str(pretrained))
+    again = call(main, *arguments, "--pretrained", str(pretrained))
     assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
     assert "--force" in again.stderr

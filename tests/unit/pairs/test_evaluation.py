@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from handler.request import SentencePair
-from scripts import PROJECT
+from scripts.evaluate import main
 from scripts.pairs.evaluation import evaluate, expected_calibration_error
 from scripts.pairs.labelled import LabelledPair
 from scripts.pairs.text_file import DataError
+from tests.commands import call
 
 LABELS = ("entailment", "contradiction", "neutral")
 
@@ -96,9 +95,7 @@ def test_the_command_prints_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
         {"premise": "비가 온다.", "hypothesis": f"날씨가 {index}", "label": "neutral"} for index in range(40)
     ]
     data.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
-    script = str(PROJECT / "scripts" / "evaluate.py")
-    arguments = ["--data", str(data), "--checkpoint", str(tiny_checkpoint), "--json"]
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    done = call(main, "--data", data, "--checkpoint", tiny_checkpoint, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["pairs"], result["skipped"]) == (40, 0)
