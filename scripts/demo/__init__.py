@@ -1,1 +1,0 @@
-"""What `train_demo.py` trains: data, made-up pairs, the model."""
