@@ -10,7 +10,8 @@ from handler.checkpoint import Precision
 from scripts import PROJECT
 from scripts.command_line.arguments import argument_parser, run
 from scripts.model.archive import MODEL_CONFIG, build_archive
-from scripts.model.precision import Calibration, Gate
+from scripts.model.gate import Gate
+from scripts.model.precision import Calibration
 
 
 def main() -> int:
@@ -57,13 +58,10 @@ def main() -> int:
         metavar="PERCENT",
         help="int8 that agrees with fp32 on fewer pairs is refused (98)",
     )
-    parser.add_argument("--force-precision", action="store_true", help="build int8 even where it is refused")
     parser.add_argument("--force", action="store_true", help="overwrite the archive")
     arguments = parser.parse_args()
     gate = Gate(arguments.max_accuracy_drop, arguments.min_agreement)
-    calibration = arguments.calibration and Calibration(
-        arguments.calibration, arguments.validation, gate, arguments.force_precision
-    )
+    calibration = arguments.calibration and Calibration(arguments.calibration, arguments.validation, gate)
     output = arguments.output or PROJECT / "model_store" / f"{arguments.model_name}-{arguments.version}.mar"
     build_archive(
         arguments.checkpoint,

@@ -16,9 +16,8 @@ from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
 from handler.checkpoint import Checkpoint
-from handler.encoding import PairEncoder
-from handler.engine import load_engine
 from handler.request import SentencePair
+from scripts.pairs.local_model import LocalModel
 
 SYLLABLES = "가나다라마바사아자차카타파하그는이을를의에서고도만한지않았다없있요니까남자여비가온날씨맑책읽"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?[]<>()'\"/-"
@@ -90,7 +89,7 @@ def write_lightning_checkpoint(file: Path, weights: Mapping[str, Tensor], **chan
 
 
 def some_pairs(count: int, seed: int = 0) -> list[SentencePair]:
-    """Random pairs of the vocabulary's syllables."""
+    """Pairs of random syllables, the same for a seed."""
     random = Random(seed)
     texts = [
         "".join(random.choices(SYLLABLES + " ", k=random.randint(2, 25))) + "다" for _ in range(2 * count)
@@ -99,6 +98,14 @@ def some_pairs(count: int, seed: int = 0) -> list[SentencePair]:
 
 
 def answers(checkpoint: Checkpoint, pairs: list[SentencePair]) -> np.ndarray:
-    """What a checkpoint says of pairs, without a server."""
-    encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
-    return np.array(load_engine(checkpoint, torch.device("cpu"), 1).probabilities(encoder.encode(pairs)))
+    """The probabilities that a checkpoint gives to pairs, of shape [pairs, labels]."""
+    return LocalModel(checkpoint, threads=1).probabilities(pairs)
+
+
+def write_rows(file: Path, pairs: list[SentencePair], labels: list[str] | None = None) -> Path:
+    """Write pairs as JSON lines, with a label for each where there are some."""
+    rows = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+    if labels:
+        rows = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file

@@ -47,7 +47,7 @@ class Evaluation:
     f1: dict[str, float]
     """By label: the harmonic mean of precision and recall."""
     label_numbers: tuple[str, ...] | None
-    """What 0, 1, … meant, where labels in the file were numbers."""
+    """The labels that 0, 1, … were read as, where labels in the file were numbers."""
 
     def to_text(self) -> str:
         """A table for people."""
@@ -112,7 +112,7 @@ def evaluate(
         labels=tuple(labels),
         confusion=tuple(tuple(map(int, row)) for row in confusion),
         f1=dict(zip(labels, map(float, scores), strict=True)),
-        label_numbers=tuple(label_order or labels) if found.read_as_numbers else None,
+        label_numbers=found.order,
     )
 
 

@@ -37,12 +37,12 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class ClassNumbers:
-    """Labels as places in a model's list of labels."""
+    """The pairs' labels as places in a model's list of labels."""
 
     numbers: tuple[int | None, ...]
     """For each pair; None where it has no gold label."""
-    read_as_numbers: bool
-    """Whether labels in the file were numbers, read as places in that list."""
+    order: tuple[str, ...] | None
+    """The labels that 0, 1, … were read as; None where the file has names alone."""
 
 
 def read_labelled_pairs(file: Path) -> list[LabelledPair]:
@@ -98,4 +98,4 @@ def class_numbers(
             stated = f"the label {pair.label[:40]!r}" if pair.label else "no label"
             known = ", ".join(f"{name} ({place})" for place, name in enumerate(order))
             raise DataError(f"{pair.where} has {stated}; the model's labels are {known}")
-    return ClassNumbers(tuple(numbers), as_numbers)
+    return ClassNumbers(tuple(numbers), tuple(order) if as_numbers else None)

@@ -14,24 +14,17 @@ from safetensors.torch import load_file, save_file
 from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.model.precision import Calibration, Gate, write_model
-from tests.making import answers, some_pairs
+from scripts.model.gate import Gate
+from scripts.model.precision import Calibration, write_model
+from tests.making import answers, some_pairs, write_rows
 
 LOOSE = Gate(max_accuracy_drop=15, min_agreement=85)
 """For a random model of two tiny layers, on which int8 is harder than on a trained one."""
 
 
-def write_rows(file: Path, pairs: list[SentencePair], labels: list[str] | None = None) -> Path:
-    rows = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
-    if labels:
-        rows = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
 @pytest.fixture(scope="module")
 def undecided(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """The tiny model with its bias moved so that each verdict is as frequent, and many are close calls."""
+    """The tiny model with its bias moved so that each prediction is as frequent, and many are close calls."""
     folder = shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("undecided") / "undecided")
     weights = load_file(folder / "model.safetensors")
     average = np.log(answers(Checkpoint.read(folder), some_pairs(300))).mean(axis=0)
@@ -43,9 +36,9 @@ def undecided(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def labels(undecided: Checkpoint) -> list[str]:
     """What that model itself says of 300 pairs: it is right about all of them."""
-    verdicts = answers(undecided, some_pairs(300)).argmax(axis=1)
-    assert min(np.bincount(verdicts)) > 50
-    return [undecided.labels[index] for index in verdicts]
+    predictions = answers(undecided, some_pairs(300)).argmax(axis=1)
+    assert min(np.bincount(predictions)) > 50
+    return [undecided.labels[index] for index in predictions]
 
 
 def test_int8_that_agrees_passes_and_says_how_well(
@@ -75,12 +68,8 @@ def test_a_bad_calibration_is_refused(undecided: Checkpoint, tmp_path: Path, lab
     said: list[str] = []
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(ConfigurationError, match=r"refused.*--force-precision") as caught:
+    with pytest.raises(ConfigurationError, match=r"refused.*--min-agreement") as caught:
         write_model(undecided, "int8", folder, Calibration(calibration, validation, LOOSE), said.append)
     assert len(said) == 1
     assert "agrees with fp32 on" in str(caught.value)
     assert "points of accuracy" in str(caught.value)
-    forced = Calibration(calibration, validation, LOOSE, forced=True)
-    write_model(undecided, "int8", folder, forced, said.append)
-    assert said[1] == said[0]
-    assert Checkpoint.read(folder).precision == "int8"

@@ -23,14 +23,9 @@ from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from handler.errors import ConfigurationError
-from scripts.model.precision import (
-    Comparison,
-    Gate,
-    split_pairs,
-    write_model,
-)
-from scripts.pairs.labelled import LabelledPair
-from tests.making import TINY_SHAPE, answers, some_pairs
+from scripts.model.precision import Calibration, write_model
+from scripts.pairs.text_file import DataError
+from tests.making import TINY_SHAPE, answers, some_pairs, write_rows
 
 CPU = torch.device("cpu")
 
@@ -98,29 +93,10 @@ def test_half_precision_on_a_gpu_answers_alike(tiny_checkpoint: Path, tmp_path: 
     assert 0 < difference < 0.01
 
 
-def test_the_gate_judges_agreement_and_accuracy() -> None:
-    assert Comparison(500, 98.0, 0, None).fault(Gate()) is None
-    assert Comparison(500, 99.0, 500, (90.0, 89.5)).fault(Gate()) is None
-    assert "98 %" in str(Comparison(500, 97.9, 0, None).fault(Gate()))
-    fault = str(Comparison(500, 97.0, 500, (90.0, 89.0)).fault(Gate()))
-    assert "97.00 %" in fault
-    assert "1.00 points" in fault
-
-
-def test_what_is_measured_was_not_learnt() -> None:
-    rows = [LabelledPair(pair, None) for pair in some_pairs(1000)]
-    learnt, held_out = split_pairs(rows + rows)
-    assert (len(learnt), len(held_out)) == (300, 700)
-    assert not {row.pair for row in learnt} & {row.pair for row in held_out}
-    assert split_pairs(rows) == (learnt, held_out)
-    validation = rows[:400]
-    assert not {row.pair for row in learnt} & {row.pair for row in split_pairs(rows, validation)[1]}
-
-
-def test_too_few_pairs_are_refused() -> None:
-    rows = [LabelledPair(pair, None) for pair in some_pairs(50)]
-    with pytest.raises(ConfigurationError, match="50 different pairs; at least 100"):
-        split_pairs(rows * 10)
+def test_labels_are_checked_before_the_work(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "pairs.jsonl", some_pairs(3), ["neutral", "2", "maybe"])
+    with pytest.raises(DataError, match="row 3 has the label 'maybe'"):
+        write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path, Calibration(file))
 
 
 def test_int8_without_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:

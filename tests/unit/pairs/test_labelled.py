@@ -103,8 +103,9 @@ def test_another_label_is_an_error_that_names_row_and_labels(written: str | None
 def test_numbers_follow_the_order_that_is_stated() -> None:
     order = ("entailment", "neutral", "contradiction")
     found = class_numbers(labelled("1", "neutral", "2"), LABELS, order)
-    assert (found.numbers, found.read_as_numbers) == ((2, 2, 1), True)
-    assert not class_numbers(labelled("neutral"), LABELS).read_as_numbers
+    assert (found.numbers, found.order) == ((2, 2, 1), order)
+    assert class_numbers(labelled("neutral"), LABELS).order is None
+    assert class_numbers(labelled("1"), LABELS).order == LABELS
     with pytest.raises(DataError, match="not entailment, other"):
         class_numbers(labelled("1"), LABELS, ("entailment", "other"))
 
