@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.errors import RequestError
 from handler.request import Request, SentencePair, Shape
+from handler.tensors import INPUTS, Tensor
+
+JSON = "application/json; charset=utf-8"
 
 KOREAN = {"entailment": "참", "contradiction": "거짓", "neutral": "중립"}
 """The tutorial's words for its labels; a label of another name is shown as it is."""
@@ -47,7 +51,7 @@ class Response:
     """A finished response to one request."""
 
     body: bytes
-    content_type: str = "application/json; charset=utf-8"
+    content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers, name and value."""
     labels: tuple[str, ...] = ()
@@ -89,39 +93,77 @@ def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
     }
 
 
-def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> bytes:
-    """The body that answers `request`, in the format of the request, as UTF-8 JSON."""
-    body: Any
+def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> Response:
+    """The response to `request`, in the format of the request, as UTF-8 JSON."""
+    labels = tuple(answer.label for answer in answers)
     if request.shape is Shape.KSERVE_V2:
-        body = _tensors(request, answers, model)
-    elif request.shape is Shape.TUTORIAL:
-        body = tutorial_fields(answers[0])
-    else:
-        described = [describe_answer(answer, model) for answer in answers]
-        body = {
-            Shape.SINGLE: described[0],
-            Shape.LIST: described,
-            Shape.KSERVE_V1: {"predictions": described},
-        }[request.shape]
-    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        return replace(_render_tensors(request, answers, model), labels=labels)
+    described = [describe_answer(answer, model) for answer in answers]
+    body = {
+        Shape.TUTORIAL: tutorial_fields(answers[0]),
+        Shape.SINGLE: described[0],
+        Shape.LIST: described,
+        Shape.KSERVE_V1: {"predictions": described},
+    }[request.shape]
+    return Response(_json(body), labels=labels)
 
 
-def _tensors(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> dict[str, Any]:
-    """A KServe V2 response: labels, probabilities (row-major) and truncation as tensors."""
-    count = len(answers)
+def render_error(error: RequestError, for_kserve: bool) -> Response:
+    """The response to a request that can't be answered; KServe's clients want another content type."""
+    return Response(error.to_json(for_kserve), "application/json" if for_kserve else JSON)
+
+
+def render_metadata(labels: Sequence[str], model: ModelIdentity) -> Response:
+    """The model's inputs and outputs, as KServe V2 describes a model."""
+    body = {
+        "name": model.endpoint,
+        "versions": [model.version],
+        "platform": "torchserve_mar",
+        "inputs": [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in INPUTS],
+        "outputs": [
+            {"name": tensor.name, "datatype": tensor.datatype, "shape": [-1, *tensor.shape[1:]]}
+            for tensor in _tensors([], labels)
+        ],
+    }
+    return Response(_json(body))
+
+
+def _render_tensors(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> Response:
+    """A KServe V2 response: the outputs asked for, in the JSON or as binary data behind it."""
     labels = list(answers[0].probabilities)
-    values = [value for answer in answers for value in answer.probabilities.values()]
     body: dict[str, Any] = {"model_name": model.endpoint, "model_version": model.version}
     if request.id is not None:
         body["id"] = request.id
-    body["parameters"] = {"labels": labels, "model": model.name}
-    body["outputs"] = [
-        _tensor("label", "BYTES", [count], [answer.label for answer in answers]),
-        _tensor("probabilities", "FP64", [count, len(labels)], values),
-        _tensor("truncated", "BOOL", [count], [answer.truncated for answer in answers]),
+    # A parameter is a string, a number or a boolean, so the list of labels is JSON once more.
+    body["parameters"] = {"labels": json.dumps(labels, ensure_ascii=False), "model": model.name}
+    tensors = {tensor.name: tensor for tensor in _tensors(answers, labels)}
+    outputs: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for asked in request.outputs:
+        tensor = tensors[asked.name]
+        described = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if asked.binary:
+            chunks.append(tensor.to_bytes())
+            outputs.append(described | {"parameters": {"binary_data_size": len(chunks[-1])}})
+        else:
+            outputs.append(described | {"data": tensor.data})
+    text = _json(body | {"outputs": outputs})
+    if not chunks:
+        return Response(text)
+    length = ("Inference-Header-Content-Length", str(len(text)))
+    return Response(b"".join([text, *chunks]), "application/octet-stream", (length,))
+
+
+def _tensors(answers: Sequence[Answer], labels: Sequence[str]) -> list[Tensor]:
+    """All outputs; the data of `probabilities` is row by row."""
+    count = len(answers)
+    values = [value for answer in answers for value in answer.probabilities.values()]
+    return [
+        Tensor("label", "BYTES", [count], [answer.label for answer in answers]),
+        Tensor("probabilities", "FP64", [count, len(labels)], values),
+        Tensor("truncated", "BOOL", [count], [answer.truncated for answer in answers]),
     ]
-    return body
 
 
-def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+def _json(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()

@@ -1,13 +1,14 @@
 """The error tree: what can go wrong, with which HTTP status and type it is answered.
 
     ServiceError
-    ├── ConfigurationError        the service can't start as it is configured
-    └── RequestError              one request can't be answered; its neighbours can
-        ├── InvalidRequest   400  the body is not something this service reads
-        ├── InvalidPair      400  a premise or a hypothesis is missing or unusable
-        ├── LimitExceeded    413  more than this service takes at once
-        ├── InferenceFailed  500  the model gave no usable answer for a pair
-        └── InternalError    500  a fault of ours
+    ├── ConfigurationError            the service can't start as it is configured
+    └── RequestError                  one request can't be answered; its neighbours can
+        ├── InvalidRequest       400  the body is not something this service reads
+        ├── InvalidPair          400  a premise or a hypothesis is missing or unusable
+        ├── LimitExceeded        413  more than this service takes at once
+        ├── UnsupportedEncoding  415  the body is compressed in a way that is not read
+        ├── InferenceFailed      500  the model gave no usable answer for a pair
+        └── InternalError        500  a fault of ours
 
 Nothing else in the project writes a status code.
 """
@@ -15,7 +16,7 @@ Nothing else in the project writes a status code.
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 class ServiceError(Exception):
@@ -37,9 +38,14 @@ class RequestError(ServiceError):
         """The same error, with the path of the pair it concerns before its message."""
         return type(self)(f"{where.removesuffix('.')}: {self}" if where else str(self))
 
-    def to_json(self) -> bytes:
-        """The error as it is answered: ``{"code": 400, "type": "…", "message": "…"}`` in UTF-8."""
-        body = {"code": self.status, "type": self.type, "message": str(self)}
+    def to_json(self, kserve: bool = False) -> bytes:
+        """The error as it is answered: ``{"code": 400, "type": "…", "message": "…"}`` in UTF-8.
+
+        Args:
+            kserve: whether to add the message once more as ``error``, the key that KServe's clients read.
+        """
+        body: dict[str, Any] = {"error": str(self)} if kserve else {}
+        body |= {"code": self.status, "type": self.type, "message": str(self)}
         return json.dumps(body, ensure_ascii=False).encode()
 
 
@@ -65,6 +71,14 @@ class LimitExceeded(RequestError):
     status = 413
     reason = "Request Entity Too Large"
     type = "limit_exceeded"
+
+
+class UnsupportedEncoding(RequestError):
+    """The body's content encoding is none that this service unpacks."""
+
+    status = 415
+    reason = "Unsupported Media Type"
+    type = "unsupported_encoding"
 
 
 class InferenceFailed(RequestError):

@@ -25,11 +25,12 @@ from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 
-from handler.answer import ModelIdentity, Response, make_answer, render
+from handler.answer import ModelIdentity, Response, make_answer, render, render_error, render_metadata
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedRequest, PairEncoder
 from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
 from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.headers import RequestHeaders
 from handler.page import load_page
 from handler.recording import BatchRecord, RequestRecord
 from handler.recording.export import HEARTBEATS, Measurement, log_requests, measure
@@ -142,7 +143,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 it fails the whole batch, it is raised only where no other request shares it; when batched
                 with other requests, a gRPC client gets status OK and the error as its body.
         """
-        if len(data) == 1 and isinstance(data[0], RequestError) and self._came_by_grpc(0):
+        if len(data) == 1 and isinstance(data[0], RequestError) and self._headers(0).came_by_grpc:
             raise PredictionException(data[0].to_json().decode(), data[0].status)
         return [self._send(index, item) for index, item in enumerate(data)]
 
@@ -162,16 +163,18 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
 
     def _prepare(self, index: int, fields: Mapping[str, Any]) -> EncodedRequest | Response | RequestError:
         try:
-            headers = self.context.get_all_request_header(index)
-            if _asks_for_description(headers, fields):
+            headers = self._headers(index)
+            if headers.ask_for_description(fields):
                 return Response(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
+            if headers.get("x-answer") == "metadata":
+                return render_metadata(self.checkpoint.labels, self.identity)
             self.requests += 1
-            if headers.get("explain") == "True":
+            if headers.asks_for_explanation:
                 raise InvalidRequest("explanations are not offered; post to /predictions instead")
-            if not any(fields.values()) and "text/html" in (_header(headers, "accept") or ""):
+            if not any(fields.values()) and "text/html" in (headers.get("accept") or ""):
                 return self.page  # a browser's GET, which can't be told from other methods
-            request = parse_request(fields, _content_type(headers), self.settings)
-            if _header(headers, "x-answer") == "tutorial":
+            request = parse_request(fields, headers.body, self.settings)
+            if headers.get("x-answer") == "tutorial":
                 request = request.for_tutorial()
             return EncodedRequest(request, self.encoder.encode(request.pairs))
         except RequestError as error:
@@ -205,17 +208,18 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 if isinstance(result, InferenceFailed):
                     return result.at(pair.where)
                 answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
-            labels = tuple(answer.label for answer in answers)
-            return Response(render(request, answers, self.identity), labels=labels)
+            return render(request, answers, self.identity)
         except Exception as error:
             return _internal_error(error)
 
     def _send(self, index: int, item: Response | RequestError) -> bytes:
         """Set the status and the headers of one response; returns its body."""
         try:
-            response = Response(item.to_json()) if isinstance(item, RequestError) else item
             if isinstance(item, RequestError):
                 self.context.set_response_status(item.status, item.reason, index)
+                response = render_error(item, for_kserve=self._headers(index).at_kserve_address)
+            else:
+                response = item
             self.context.set_response_content_type(index, response.content_type)
             for name, value in response.headers:
                 self.context.set_response_header(index, name, value)
@@ -223,11 +227,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         except Exception as error:
             return self._send(index, _internal_error(error))
 
-    def _came_by_grpc(self, index: int) -> bool:
-        """HTTP requests have headers, which are strings; gRPC has only the types of its parts."""
-        return not any(
-            isinstance(value, str) for value in self.context.get_all_request_header(index).values()
-        )
+    def _headers(self, index: int) -> RequestHeaders:
+        return RequestHeaders(self.context.get_all_request_header(index))
 
     def _request_records(
         self,
@@ -278,32 +279,6 @@ def _have_torchserve_log_metrics_only() -> None:
     logging.getLogger().setLevel(logging.WARNING)
     for name in (__name__, "handler", "ts.metrics"):
         logging.getLogger(name).setLevel(logging.INFO)
-
-
-def _asks_for_description(headers: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether a request is TorchServe's own, made for `GET /models/NAME?customized=true`.
-
-    Its header `describe` can be sent by any client of `/predictions`. But TorchServe gives such a client's
-    request a body, were it an empty one, unless its content type is that of a form; its own has neither.
-    """
-    return headers.get("describe") == "True" and not fields and _header(headers, "content-type") is None
-
-
-def _content_type(headers: Mapping[str, Any]) -> str | None:
-    """The content type of the body.
-
-    TorchServe also hands over a type for each part, which lacks the charset unless the part has its own.
-    """
-    sent = _header(headers, "content-type")
-    if sent and not sent.lower().startswith("multipart/"):
-        return sent
-    part = headers.get("body") or headers.get("data")
-    return str(part.get("content-type")) if isinstance(part, dict) else None
-
-
-def _header(headers: Mapping[str, Any], wanted: str) -> str | None:
-    """A header by its lower-case name; TorchServe keeps the client's spelling."""
-    return next((str(value) for name, value in headers.items() if name.lower() == wanted), None)
 
 
 def _internal_error(error: Exception) -> InternalError:

@@ -21,6 +21,10 @@ class HandlerSettings(BaseModel):
     max_text_chars: int = Field(default=50_000, ge=1)
     """Largest number of characters (code points) in a premise or a hypothesis; more is answered with 413."""
 
+    max_body_bytes: int = Field(default=4_194_304, ge=1)
+    """Largest size of a compressed body once it is unpacked; more is answered with 413. TorchServe itself
+    bounds what is sent (`max_request_size`)."""
+
     threads: int = Field(default=0, ge=0)
     """Number of threads of a worker's forward pass; 0 is one for a small model, and for a large one the
     machine's cores shared among its `minWorkers`."""

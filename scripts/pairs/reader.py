@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from handler.errors import InvalidPair, RequestError
-from handler.request import SentencePair, parse_request
+from handler.request import SentencePair, read_pair
 from handler.settings import HandlerSettings
 from scripts.pairs.columns import Columns
 from scripts.pairs.delimited import Dialect
@@ -136,7 +136,7 @@ class PairFile:
         value = cells.get(self.found.label) if self.found.label else None
         label = None if value is None else str(value).strip() or None
         try:  # judged by the code that the service judges requests with
-            return Row(number, cells, parse_request({"body": given}, None, LIMITS).pairs[0], label)
+            return Row(number, cells, read_pair(given, LIMITS), label)
         except RequestError as error:
             return Row(number, cells, error, label)
 

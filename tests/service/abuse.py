@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +28,9 @@ WORDS = [
     "[SEP]",
     "漢字",
 ]
+
+
+BOMB = gzip.compress(bytes(100_000_000), 9)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,13 @@ def good_odd_text(random: random.Random) -> Case:
     ]
     one = SentencePair(random.choice(odd), random.choice(odd))
     return Case("odd text", dump(plain(one)), pairs=(one,))
+
+
+def good_compressed(random: random.Random) -> Case:
+    one = pair(random)
+    body = dump(plain(one))
+    encoding, body = random.choice([("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))])
+    return Case("a compressed body", body, pairs=(one,), headers=JSON | {"Content-Encoding": encoding})
 
 
 def good_extra_keys(random: random.Random) -> Case:
@@ -178,6 +190,45 @@ def bad_tensor(random: random.Random) -> Case:
     return Case("a wrong tensor", dump({"inputs": [good | wrong]}), 400, "invalid_request")
 
 
+def bad_binary(random: random.Random) -> Case:
+    size = random.choice([-1, 3, 4, 1000, True, "4"])
+    tensor = {"name": "premise", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": size}}
+    head = dump({"inputs": [tensor]})
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    return Case("wrong binary data", head + b"\x09\0\0\0", 400, "invalid_request", headers=headers)
+
+
+def bad_length(random: random.Random) -> Case:
+    headers = JSON | {"Inference-Header-Content-Length": random.choice(["-1", "1e9", "9" * 9, "x", "１"])}
+    headers = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    return Case("a wrong length of JSON", dump(plain(pair(random))), 400, "invalid_request", headers=headers)
+
+
+def bad_compressed(random: random.Random) -> Case:
+    headers = JSON | {"Content-Encoding": random.choice(["gzip", "deflate"])}
+    body = random.choice([dump(plain(pair(random))), gzip.compress(b"{}")[:-1], random.randbytes(99)])
+    return Case("a damaged compressed body", body, 400, "invalid_request", headers=headers)
+
+
+def bad_bomb(random: random.Random) -> Case:
+    headers = JSON | {"Content-Encoding": "gzip"}
+    return Case("a compressed bomb", BOMB, 413, "limit_exceeded", headers=headers)
+
+
+def bad_encoding(random: random.Random) -> Case:
+    headers = JSON | {"Content-Encoding": random.choice(["br", "zstd", "gzip, gzip", "x"])}
+    return Case(
+        "an unknown encoding", dump(plain(pair(random))), 415, "unsupported_encoding", headers=headers
+    )
+
+
+def bad_json_as_form(random: random.Random) -> Case:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return Case(
+        "JSON sent as a form", b'{"premise": "a", "hypothesis": "b"}', 400, "invalid_request", headers=headers
+    )
+
+
 def bad_instances(random: random.Random) -> Case:
     wrong: list[Any] = [None, {}, [], "가"]
     content = {"instances": random.choice(wrong)}
@@ -195,11 +246,12 @@ def bad_too_long(random: random.Random) -> Case:
 
 
 Maker = Callable[[random.Random], Case]
-GOOD: list[Maker] = [good_single, good_list, good_codec, good_odd_text, good_extra_keys]
+GOOD: list[Maker] = [good_single, good_list, good_codec, good_odd_text, good_extra_keys, good_compressed]
 BAD: list[Maker] = [
     bad_syntax, bad_bytes, bad_type, bad_missing, bad_blank, bad_surrogate, bad_top_level, bad_member,
     bad_key_twice, bad_number, bad_nesting, bad_charset, bad_form, bad_form_field, bad_multipart, bad_tensor,
-    bad_instances, bad_too_many, bad_too_long,
+    bad_instances, bad_too_many, bad_too_long, bad_binary, bad_length, bad_compressed, bad_bomb, bad_encoding,
+    bad_json_as_form,
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The error tree, and the README's table of it."""
+"""The error tree, and the table of it in the documents."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_a_place_is_put_before_the_message() -> None:
     assert type(error.at("[0].")) is errors.InferenceFailed
 
 
-def test_the_readme_lists_every_error_and_no_other() -> None:
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### Errors\n")[1].split("\n#")[0]
+def test_the_documents_list_every_error_and_no_other() -> None:
+    document = (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
+    section = document.split("## Errors\n")[1].split("\n#")[0]
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", section, flags=re.MULTILINE)
     assert sorted(rows) == sorted((str(kind.status), kind.type) for kind in ANSWERED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -24,7 +25,7 @@ from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Engine, Inference
 from handler.errors import ConfigurationError
 from handler.recording.recorder import FLUSH_SECONDS
-from handler.request import parse_request
+from handler.request import read_pair
 from handler.service import NliHandler
 from scripts import CONFIG
 
@@ -188,6 +189,40 @@ def test_forms_are_read(worker: Worker) -> None:
     assert answers[0][1] == answers[1][1] == answers[2][1]
 
 
+def test_errors_at_kserves_addresses_are_what_its_clients_read(worker: Worker) -> None:
+    at_predictions, at_kserve = {"explain": "False", "url_path": ""}, {"explain": "False"}
+    (plain, kserve) = worker.answers(message({}, JSON | at_predictions), message({}, JSON | at_kserve))
+    assert plain == (400, {"code": 400, "type": "invalid_pair", "message": "premise is missing"})
+    assert kserve == (400, plain[1] | {"error": "premise is missing"})
+    assert worker.service.context.get_response_content_type(0) == "application/json; charset=utf-8"
+    assert worker.service.context.get_response_content_type(1) == "application/json"
+
+
+def test_compressed_bodies_and_binary_tensors_are_read_by_headers_of_any_case(worker: Worker) -> None:
+    chunks = [len(text.encode()).to_bytes(4, "little") + text.encode() for text in PAIR.values()]
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(chunk)}}
+        for name, chunk in zip(PAIR, chunks, strict=True)
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+    headers = {"CONTENT-ENCODING": "gzip", "inference-header-content-length": str(len(head))}
+    answers = worker.answers(
+        message(gzip.compress(head + b"".join(chunks)), headers),
+        message(gzip.compress(json.dumps(PAIR).encode()), JSON | {"content-encoding": "gzip"}),
+        message(PAIR, JSON | {"Content-Encoding": "br"}),
+        message(PAIR),
+    )
+    assert [status for status, _ in answers] == [200, 200, 415, 200]
+    assert answers[0][1]["outputs"][0]["data"] == [answers[3][1]["label"]]
+    assert answers[1][1] == answers[3][1]
+
+
+def test_the_model_s_metadata_is_no_request_to_the_model(worker: Worker) -> None:
+    taken = worker.handler.requests
+    ((status, body),) = worker.answers(message(b"", {"X-Answer": "metadata"}))
+    assert (status, body["name"], worker.handler.requests) == (200, "nli", taken)
+
+
 def test_a_browser_gets_the_page(worker: Worker) -> None:
     (body,) = worker.run(message(b"", {"accept": "text/html,*/*"}))
     assert body == worker.handler.page.body
@@ -257,7 +292,7 @@ def test_an_error_while_encoding_fails_its_own_request(
 def test_an_error_of_the_engine_fails_its_own_request(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison = worker.handler.encoder.encode([parse_request(PAIR, None, worker.handler.settings).pairs[0]])
+    poison = worker.handler.encoder.encode([read_pair(PAIR, worker.handler.settings)])
 
     def has_poison(pairs: list[EncodedPair]) -> bool:
         return poison[0] in pairs
@@ -272,10 +307,10 @@ def test_an_error_of_the_engine_fails_its_own_request(
 def test_an_error_while_rendering_fails_its_own_request(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def render(request: EncodedRequest, *others: Any) -> bytes:
+    def render(request: EncodedRequest, *others: Any) -> Response:
         if len(others[0]) == 2:
             raise ValueError("남몰래한말")
-        return b"{}"
+        return Response(b"{}")
 
     monkeypatch.setattr(module, "render", render)
     answers = worker.answers(message([PAIR, PAIR]), message(PAIR))
