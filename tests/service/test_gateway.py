@@ -240,8 +240,6 @@ PRIVATE = [
     "/predictions/nli/1.0/x",
     "/predictions/NLI",
     "/explanations/nli",
-    "/v1/models/nli:predict",
-    "/v2/models/nli/infer",
     "/workflows",
     "/wfpredict/x",
     "/api/",

@@ -1,0 +1,38 @@
+"""Addresses at which clients ask: TorchServe's own, and a gateway's before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings
+from scripts.torchserve.management import Management
+from scripts.torchserve.readiness import Readiness
+from scripts.torchserve.server import Ports, TorchServe
+from tests.programs import need
+
+
+@pytest.fixture(scope="module")
+def gateway_address(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway that lets one client ask as fast as it likes."""
+    need("nginx")
+    readiness = Ports.free().inference
+    settings = GatewaySettings(
+        service=Address("127.0.0.1", server.ports.inference),
+        listen=Address("127.0.0.1", Ports.free().inference),
+        readiness=Address("127.0.0.1", readiness),
+        rate=1000,
+        large_rate=1000,
+    )
+    log = tmp_path_factory.mktemp("gateway") / "gateway.log"
+    with Readiness(Management(server.management_url), readiness), Gateway(log, settings) as running:
+        yield running.url
+
+
+@pytest.fixture(params=["at TorchServe", "through the gateway"])
+def address(request: pytest.FixtureRequest, server: TorchServe) -> str:
+    """Each of the two in turn."""
+    at_torchserve = request.param == "at TorchServe"
+    return server.url if at_torchserve else str(request.getfixturevalue("gateway_address"))
