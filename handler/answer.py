@@ -22,7 +22,7 @@ KOREAN = {"entailment": "참", "contradiction": "거짓", "neutral": "중립"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of one pair."""
+    """The prediction for one pair."""
 
     pair: SentencePair
     probabilities: dict[str, float]
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model answered."""
+    """Names of the model that answered."""
 
     name: str
     """The served model's own name, such as `demo` or `kcbert-nli`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,34 +17,46 @@ SECTION = "sentence_pair"
 
 
 Precision = Literal["fp32", "bf16", "int8", "fp16"]
-"""What an archive computes in: the first three on the CPU, the last on a GPU."""
+"""The number format an archive computes in: the first three on the CPU, the last on a GPU."""
 
 
 SMALL = 10_000_000
-"""Weights in the layers of a small model, at most. Measured were 1.6 million, where two workers of one thread
-answer a third more than one of two, and 85 million, where they answer 6 % more and take 30 % longer to answer
-a client who is alone (`docs/speed.md`)."""
+"""Largest number of weights in the layers of a small model. Measured were 1.6 million, where two workers of
+one thread answer a third more than one of two, and 85 million, where they answer 6 % more and take 30 %
+longer to answer a client who is alone (`docs/speed.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint folder says of itself."""
+    """Facts about a model, as its folder states them."""
 
     folder: Path
     name: str
     """The name of the model that users see beside every answer."""
     labels: tuple[str, ...]
-    """In the order of the classifier's outputs."""
+    """Names of the classifier's outputs, in their order."""
     max_seq_length: int
-    """Tokens of one encoded pair at most, special tokens included."""
+    """Largest number of tokens in an encoded pair, special tokens included."""
     pad_token_id: int
     source: str
-    """File name of what it was converted from."""
+    """Name of the file it was converted from."""
     source_sha256: str
+    """SHA-256 of that file."""
     precision: Precision | None = None
-    """What the archive was built for; None for a converted checkpoint, whose weights are float32."""
+    """Precision of the archive; None for a converted checkpoint, whose weights are float32."""
     small: bool = False
-    """Whether a pass is so short that several workers of one thread each do more than one of several."""
+    """Whether a forward pass is so short that several workers of one thread do more than one of several."""
+
+    @property
+    def identity(self) -> str:
+        """Label of the weights that answer, for metrics and logs, such as `demo-1a2b3c4d`: name and digits.
+
+        Versions of equal weights share it, and other weights under the same version do not. TorchServe cuts
+        the value of a metric's label at a comma and may not know other letters than ASCII's.
+        """
+        weights = f"{self.source_sha256} {self.precision or 'fp32'}"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", self.name)
+        return f"{name}-{hashlib.sha256(weights.encode()).hexdigest()[:8]}"
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:

@@ -107,7 +107,7 @@ class PairEncoder:
         return [self._join(*both) for both in zip(ids[::2], ids[1::2], strict=True)]
 
     def _beginning(self, text: str) -> str:
-        """As much of a text as can matter, usually: up to a space behind 32 characters a token."""
+        """The part of a text that usually suffices: up to a space after 32 characters for each token."""
         end = text.find(" ", 32 * self._budget)
         return text if end < 0 else text[:end]
 

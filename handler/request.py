@@ -27,7 +27,7 @@ FIELDS = ("premise", "hypothesis")
 
 
 class Shape(Enum):
-    """How a request held its pairs, and so how its answer is laid out."""
+    """How a request held its pairs, and so the format of its answer."""
 
     SINGLE = "single"
     LIST = "list"

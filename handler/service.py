@@ -93,7 +93,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         metrics_log = logging.getLogger("ts.metrics")
         metrics_log.handlers, metrics_log.propagate = [self.metric_lines], False
         self.recorder = Recorder(self._record, self._beat)
-        logger.info("model %s ready on %s with %d threads", self.checkpoint.name, self.device, threads)
+        logger.info("model %s ready on %s with %d threads", self.checkpoint.identity, self.device, threads)
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer a batch of requests, one body each, in order."""
@@ -148,10 +148,11 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         return [self._send(index, item) for index, item in enumerate(data)]
 
     def describe_handle(self) -> dict[str, Any]:
-        """What `GET /models/NAME?customized=true` of the management API adds about the model."""
+        """Facts about the model, which `GET /models/NAME?customized=true` of the management API returns."""
         return {
             "model": self.identity.name,
             "version": self.identity.version,
+            "identity": self.checkpoint.identity,
             "labels": list(self.checkpoint.labels),
             "max_seq_length": self.checkpoint.max_seq_length,
             "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars"}),
@@ -246,7 +247,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             self._count(measurement)
         self.metric_lines.flush()
         if self.settings.request_log:
-            log_requests(batches, self.identity.version)
+            log_requests(batches, self.identity.version, self.checkpoint.identity)
 
     def _beat(self) -> None:
         """Send a heartbeat; in the recorder's thread."""
@@ -260,9 +261,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         try:
             target = cache.get_metric(metric.name, kind)
         except MetricsCacheKeyError:
-            names = ["version", *metric.labels, "ModelName", "Level"]
+            names = ["version", "model", *metric.labels, "ModelName", "Level"]
             target = cache.add_metric_to_cache(metric.name, metric.unit, names, kind)
-        target.add_or_update(value, [self.identity.version, *labels, self.identity.endpoint, "Model"])
+        own = [self.identity.version, self.checkpoint.identity, *labels]
+        target.add_or_update(value, [*own, self.identity.endpoint, "Model"])
 
 
 def _have_torchserve_pass_bodies_as_bytes() -> None:

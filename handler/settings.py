@@ -11,7 +11,7 @@ from handler.errors import ConfigurationError
 
 
 class HandlerSettings(BaseModel):
-    """What an operator can set; an unknown key or a value out of range stops the start."""
+    """The settings of an operator; an unknown key or a value out of range stops the start."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -1,4 +1,4 @@
-"""What is remembered of a batch once it is answered: counts and times, never a text."""
+"""Records of a batch once it is answered: counts and times, never a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handler.encoding import EncodedRequest
 from handler.errors import RequestError
 
 ANSWERED, PAGE, ERROR = "answered", "page", "error"
-"""How a request can end."""
+"""Outcomes of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RequestRecord:
     def of(
         cls, request_id: str, encoded: EncodedRequest | None, response: Response | RequestError
     ) -> RequestRecord:
-        """What to remember of a request; `encoded` is None where no pair was read."""
+        """The record of a request; `encoded` is None where no pair was read."""
         pairs = encoded.pairs if encoded else []
         record = cls(
             id=request_id,

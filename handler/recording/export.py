@@ -30,7 +30,7 @@ class Metric:
     kind: Literal["counter", "histogram"]
     unit: str
     labels: tuple[str, ...] = ()
-    """Names of its own labels; the model's version comes before them."""
+    """Names of its own labels; those of the model come before them."""
 
 
 REQUESTS = Metric("nli_requests_total", "counter", "count", ("outcome", "error"))
@@ -51,7 +51,7 @@ Measurement = tuple[Metric, tuple[str, ...], float]
 
 
 def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
-    """What batches add to the metrics: counts summed over all, zeros left out, and each batch's times."""
+    """The measurements of batches: counts summed over all, zeros left out, and each batch's times."""
     counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
     for batch in batches:
         for request in batch.requests:
@@ -70,12 +70,13 @@ def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
             yield HANDLER, (), batch.handler_seconds
 
 
-def log_requests(batches: Sequence[BatchRecord], version: str) -> None:
+def log_requests(batches: Sequence[BatchRecord], version: str, model: str) -> None:
     """Write a line of JSON for each request, with counts and times and never a text.
 
     Args:
         batches: what was answered together; all requests of a batch took its time.
-        version: of the model.
+        version: TorchServe's, of the model.
+        model: which weights answered (`Checkpoint.identity`).
     """
     lines = [
         MARK
@@ -84,6 +85,7 @@ def log_requests(batches: Sequence[BatchRecord], version: str) -> None:
                 "time": batch.answered.isoformat(timespec="milliseconds"),
                 "request_id": request.id,
                 "version": version,
+                "model": model,
                 "status": request.status,
                 "error": None if request.error == "none" else request.error,
                 "pairs": request.pairs,

@@ -16,6 +16,7 @@ import pytest
 import requests
 import yaml
 
+from handler.checkpoint import Checkpoint
 from handler.recording.recorder import HEARTBEAT_SECONDS
 from scripts import PROJECT
 from scripts.torchserve.server import Ports, TorchServe
@@ -156,7 +157,7 @@ def test_every_documented_metric_is_there_and_no_other(observed: Observed) -> No
             assert set(sample["metric"]) - added == labels, name
 
 
-def test_the_figures_are_those_that_were_sent(observed: Observed) -> None:
+def test_the_figures_are_those_that_were_sent(observed: Observed, tiny_checkpoint: Path) -> None:
     sent, value = observed.sent, observed.prometheus.value
     assert sent.statuses == {200: 88, 400: 10, 413: 2}
     assert value("sum(nli_requests_total)") == 100
@@ -166,8 +167,9 @@ def test_the_figures_are_those_that_were_sent(observed: Observed) -> None:
         assert value(f'nli_requests_total{{outcome="error", error="{error}"}}') == count
     assert sent.errors == {"invalid_request": 4, "invalid_pair": 6, "limit_exceeded": 2}
     assert value("sum(nli_pairs_total)") == 60 + 210 + 20 == sent.labels.total()
+    identity = Checkpoint.read(tiny_checkpoint).identity
     for label, count in sent.labels.items():
-        assert value(f'nli_predictions_total{{version="1.0", label="{label}"}}') == count
+        assert value(f'nli_predictions_total{{version="1.0", model="{identity}", label="{label}"}}') == count
     assert value("nli_truncated_pairs_total") == 5 == sent.truncated
     assert value("nli_batch_requests_sum") == 100
     batches = value("nli_batch_requests_count")
@@ -193,6 +195,7 @@ def test_the_request_log_has_a_line_for_each_request_and_the_same_figures(observ
     # Equal pairs of a batch go through the model once.
     assert 0 < observed.prometheus.value("nli_tokens_total") <= tokens
     assert {line["version"] for line in lines} == {"1.0"}
+    assert {line["model"].split("-")[0] for line in lines} == {"tiny"}
     assert all(0 < line["ms"] < 60_000 for line in lines)
 
 

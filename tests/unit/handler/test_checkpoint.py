@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ def test_a_converted_checkpoint_says_what_it_is(tiny_checkpoint: Path, lightning
     assert checkpoint.max_seq_length == 64
     assert checkpoint.source == lightning_checkpoint.name
     assert len(checkpoint.source_sha256) == 64
+
+
+def test_the_identity_says_which_weights_answer(tiny_checkpoint: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_checkpoint)
+    assert re.fullmatch("tiny-[0-9a-f]{8}", checkpoint.identity)
+    others = [
+        replace(checkpoint, name="한국어, 둘 B"),
+        replace(checkpoint, source_sha256="0" * 64),
+        replace(checkpoint, precision="int8"),
+    ]
+    assert len({checkpoint.identity, *(each.identity for each in others)}) == 4
+    assert others[0].identity == "_B" + checkpoint.identity.removeprefix("tiny")
+    # An archive in float32 has the weights of the checkpoint that it was made from.
+    assert replace(checkpoint, precision="fp32").identity == checkpoint.identity
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,11 @@ def test_initialize_has_bodies_passed_as_bytes_and_says_what_is_ready(
     model_folder: Path, process_state: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "handler.service")
-    Worker(model_folder, process_state).written("nli_worker_heartbeats_total")
+    worker = Worker(model_folder, process_state)
+    worker.written("nli_worker_heartbeats_total")
     assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
-    assert any(each.startswith("model tiny ready on cpu with 1 threads") for each in caplog.messages)
+    identity = worker.handler.checkpoint.identity
+    assert f"model {identity} ready on cpu with 1 threads" in caplog.messages
 
 
 def test_a_bad_setting_stops_the_start(
@@ -239,6 +241,7 @@ def test_torchserve_s_own_request_is_answered_with_a_description(worker: Worker)
     described, asked = worker.answers(raw_message([], DESCRIBE | {"Host": "127.0.0.1"}), message(PAIR))
     assert described[0] == asked[0] == 200
     assert described[1]["model"] == "tiny"
+    assert described[1]["identity"] == worker.handler.checkpoint.identity
     assert described[1]["limits"] == {"max_pairs": 64, "max_text_chars": 50000}
     assert described[1]["worker"] == {"pid": os.getpid(), "requests": taken}
 
@@ -369,8 +372,12 @@ def test_requests_are_counted_and_logged_and_descriptions_are_not(
     worker.stdout.truncate()
     worker.answers(message([PAIR, PAIR]), message(b"{"), raw_message([], DESCRIBE))
     written = worker.written("nli_handler_seconds")
-    assert "nli_pairs_total.Count:2|#version:1.0,outcome:answered,error:none" in written
-    assert "nli_requests_total.Count:1|#version:1.0,outcome:error,error:invalid_request" in written
+    model = worker.handler.checkpoint.identity
+    assert f"nli_pairs_total.Count:2|#version:1.0,model:{model},outcome:answered,error:none" in written
+    assert (
+        f"nli_requests_total.Count:1|#version:1.0,model:{model},outcome:error,error:invalid_request"
+        in written
+    )
     assert "nli_batch_requests.Count:2|" in written
     deadline = time.monotonic() + 10
     while "REQUEST" not in caplog.text:

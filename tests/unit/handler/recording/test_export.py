@@ -93,7 +93,8 @@ def test_every_metric_is_declared_in_the_order_in_which_its_labels_are_sent() ->
         for metric in DECLARED["model_metrics"][kind]
     }
     assert declared == {
-        metric.name: (metric.kind, ["version", *metric.labels, "ModelName", "Level"]) for metric in METRICS
+        metric.name: (metric.kind, ["version", "model", *metric.labels, "ModelName", "Level"])
+        for metric in METRICS
     }
 
 
@@ -105,7 +106,7 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
     answered = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     batches = [BatchRecord(each, answered, 0.2, 0.0123456, 30, 0) for each in (requests, requests[:1])]
     with caplog.at_level("INFO", "handler.recording.export"):
-        log_requests(batches, "1.0")
+        log_requests(batches, "1.0", "demo-1a2b3c4d")
     (message,) = caplog.messages
     first, second, third = message.split("\n")
     assert first.startswith(MARK)
@@ -113,6 +114,7 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
         "time": "2026-01-02T03:04:05.000+00:00",
         "request_id": "a-1",
         "version": "1.0",
+        "model": "demo-1a2b3c4d",
         "status": 200,
         "error": None,
         "pairs": 3,
@@ -128,5 +130,5 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_nothing_is_logged_of_an_empty_batch(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "handler.recording.export"):
-        log_requests([BatchRecord((), datetime.now(UTC), 0, 0, 0, 0)], "1.0")
+        log_requests([BatchRecord((), datetime.now(UTC), 0, 0, 0, 0)], "1.0", "demo-1a2b3c4d")
     assert not caplog.messages
