@@ -68,7 +68,7 @@ def main() -> int:
         for archive, folder in zip(arguments.archive, folders, strict=True):
             with zipfile.ZipFile(archive) as content:
                 content.extractall(folder)
-        contestants, ready = start_targets(arguments, folders, pairs, stack)
+        targets, ready = start_targets(arguments, folders, pairs, stack)
         checkpoint = Checkpoint.read(folders[-1])
         encoded = PairEncoder.from_folder(folders[-1], checkpoint.max_seq_length).encode(pairs)
         about = {
@@ -80,7 +80,7 @@ def main() -> int:
             "date": datetime.now(UTC).date().isoformat(),
             "ready": ready,
         }
-        found = benchmark(contestants, arguments.clients, arguments.seconds, arguments.rounds)
+        found = benchmark(targets, arguments.clients, arguments.seconds, arguments.rounds)
     print(to_markdown(found, arguments.seconds, arguments.rounds, about))
     if arguments.json:
         content_ = {"about": about, "rows": [{"name": row.name} | asdict(row.measured) for row in found]}

@@ -19,7 +19,7 @@ from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.bench.load import Measured, measure_load
-from scripts.bench.targets import Contestant, bare_engine, peer, served
+from scripts.bench.targets import Target, bare_engine, peer, served
 from scripts.torchserve.sizing import suitable_workers
 
 PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
@@ -30,26 +30,24 @@ TUTORIAL = "tutorial (Flask)"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A contestant with a number of clients: the median of the rounds, figure by figure."""
+    """A target with a number of clients: the median of the rounds, figure by figure."""
 
     name: str
     measured: Measured
     engine: str | None = None
-    """The contestant that is this one's engine without a server."""
+    """The target that is this one's engine without a server."""
 
 
-def benchmark(
-    contestants: Sequence[Contestant], clients: Sequence[int], seconds: float, rounds: int
-) -> list[Row]:
-    """Measure each contestant with each number of clients, in turns, `rounds` times.
+def benchmark(targets: Sequence[Target], clients: Sequence[int], seconds: float, rounds: int) -> list[Row]:
+    """Measure each target with each number of clients, in turns, `rounds` times.
 
     Raises:
-        ConfigurationError: a contestant answered wrongly or not at all.
+        ConfigurationError: a target answered wrongly or not at all.
     """
-    for each in contestants:  # Java and Python get fast by being used
+    for each in targets:  # Java and Python get fast by being used
         each.measure(max(clients), seconds)
     found: dict[tuple[int, str], list[Measured]] = {}
-    turns = [(count, each) for _ in range(rounds) for count in clients for each in contestants]
+    turns = [(count, each) for _ in range(rounds) for count in clients for each in targets]
     for count, each in tqdm(turns, unit="run", disable=None):
         try:
             measured = each.measure(count, seconds)
@@ -60,7 +58,7 @@ def benchmark(
                 f"{each.name} with {count} clients: {measured.wrong} of {measured.requests} answers are wrong"
             )
         found.setdefault((count, each.name), []).append(measured)
-    engines = {each.name: each.engine for each in contestants}
+    engines = {each.name: each.engine for each in targets}
     return [Row(name, _median(runs), engines[name]) for (_, name), runs in found.items()]
 
 
@@ -83,16 +81,16 @@ def _median(runs: Sequence[Measured]) -> Measured:
 
 def start_targets(
     arguments: argparse.Namespace, folders: Sequence[Path], pairs: Sequence[SentencePair], stack: ExitStack
-) -> tuple[list[Contestant], dict[str, float]]:
+) -> tuple[list[Target], dict[str, float]]:
     """Start what is compared, with the unpacked archives; and the seconds until the service was ready."""
-    contestants: list[Contestant] = []
+    targets: list[Target] = []
     ready: dict[str, float] = {}
 
     def add(name: str, url: str, pid: int, engine: str | None = None) -> None:
         def measure(clients: int, seconds: float) -> Measured:
             return measure_load(url, pairs, clients, seconds, pid)
 
-        contestants.append(Contestant(name, measure, engine))
+        targets.append(Target(name, measure, engine))
 
     wanted = [name for name in PACKAGES if name not in arguments.without]
     installed = [name for name in wanted if importlib.util.find_spec(PACKAGES[name])]
@@ -105,7 +103,7 @@ def start_targets(
     for archive, folder in zip(arguments.archive, folders, strict=True):
         precision = Checkpoint.read(folder).precision
         engine = f"bare engine, {precision}"
-        contestants.append(bare_engine(folder, pairs, engine))
+        targets.append(bare_engine(folder, pairs, engine))
         for workers in arguments.workers or [suitable_workers(archive)]:
             how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
             name = f"this service, {how}"
@@ -118,4 +116,4 @@ def start_targets(
                     if each != "tutorial":
                         file = log / f"{each}{workers}.log"
                         add(f"{each}, {how}", *stack.enter_context(peer(each, folder, workers, file)))
-    return contestants, ready
+    return targets, ready

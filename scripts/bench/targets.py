@@ -31,16 +31,16 @@ LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Target:
     """Something that answers, and how it is measured with a number of clients for some seconds."""
 
     name: str
     measure: Callable[[int, float], Measured]
     engine: str | None = None
-    """The contestant that is this one's engine without a server."""
+    """The target that is this one's engine without a server."""
 
 
-def bare_engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Contestant:
+def bare_engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Target:
     """The bare engine, in this process: encoding and forward passes, nothing else."""
     classifier = Classifier(folder)
 
@@ -63,7 +63,7 @@ def bare_engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Conte
         memory = process.memory_info().rss / 1e6
         return Measured(clients, len(times) * size, 0, len(times) * size / took, p50, p95, p99, busy, memory)
 
-    return Contestant(name, measure)
+    return Target(name, measure)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def empty(page: Page) -> None:
 
 
 @state
-def verdict(page: Page) -> None:
+def prediction(page: Page) -> None:
     judge(page, "비가 온다. " * 100)
     page.fill("#premise", "다른 문장")
     expect(page.locator("#quote")).to_be_visible()

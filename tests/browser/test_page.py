@@ -36,7 +36,7 @@ Start = Callable[..., Gateway]
 
 
 def judge(page: Page, premise: str = PREMISE, hypothesis: str = HYPOTHESIS) -> None:
-    """Type a pair, press the button and wait for the verdict."""
+    """Type a pair, press the button and wait for the prediction."""
     page.fill("#premise", premise)
     page.fill("#hypothesis", hypothesis)
     page.click("#submit")
@@ -89,7 +89,7 @@ def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Itera
         each.stop()
 
 
-# --- a verdict -------------------------------------------------------------------------------------
+# --- a prediction ----------------------------------------------------------------------------------
 
 
 def test_a_typed_pair_is_judged_and_shown_as_the_service_answered(page: Page, url: str) -> None:
@@ -130,7 +130,7 @@ def test_bars_are_as_wide_on_the_screen_as_the_service_said(page: Page) -> None:
         assert f"{round(share * 100)}%" == row.locator(".number").inner_text()
 
 
-def test_the_verdict_is_said_to_a_screen_reader(page: Page) -> None:
+def test_the_prediction_is_said_to_a_screen_reader(page: Page) -> None:
     judge(page)
     said = page.locator("[role=status]").inner_text()
     assert said.startswith(f"{page.locator('#word').inner_text()}. {page.locator('#meaning').inner_text()}")

@@ -35,7 +35,7 @@ BOMB = gzip.compress(bytes(100_000_000), 9)
 
 @dataclass(frozen=True)
 class Case:
-    """One request and what it must be answered with: an error, or the verdicts on `pairs`."""
+    """One request and what it must be answered with: an error, or the predictions on `pairs`."""
 
     kind: str
     body: bytes

@@ -185,7 +185,7 @@ def test_the_client_tells_refusals_from_silence(url: str) -> None:
         nobody.classify([SentencePair("가", "나")])
 
 
-def test_classify_shows_a_verdict_with_bars(server: TorchServe) -> None:
+def test_classify_shows_a_prediction_with_bars(server: TorchServe) -> None:
     script = str(PROJECT / "scripts" / "classify.py")
     command = [sys.executable, script, GOOD["premise"], GOOD["hypothesis"], "--url"]
     shown = subprocess.run([*command, server.url], capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ from scripts import PROJECT
 from scripts.bench.comparison import TUTORIAL, Row, benchmark, generated_pairs
 from scripts.bench.load import Measured, measure_load
 from scripts.bench.report import to_markdown
-from scripts.bench.targets import Contestant
+from scripts.bench.targets import Target
 from scripts.torchserve.server import TorchServe
 from scripts.torchserve.sizing import suitable_workers
 
@@ -46,24 +46,24 @@ def test_errors_are_wrong_answers(server: TorchServe) -> None:
     assert found.wrong >= found.requests > 0
 
 
-def test_a_contestant_that_answers_wrongly_ends_the_benchmark() -> None:
-    liar = Contestant("liar", lambda clients, seconds: measured(1000, clients, wrong=1))  # noqa: ARG005
+def test_a_target_that_answers_wrongly_ends_the_benchmark() -> None:
+    liar = Target("liar", lambda clients, seconds: measured(1000, clients, wrong=1))  # noqa: ARG005
     with pytest.raises(ConfigurationError, match="liar with 8 clients: 1 of 100"):
         benchmark([liar], [8], 1, 1)
 
 
-def test_contestants_take_turns_and_the_median_counts() -> None:
+def test_targets_take_turns_and_the_median_counts() -> None:
     rates = {"a": iter([1.0, 50.0, 10.0, 20.0]), "b": iter([1.0, 7.0, 9.0, 8.0])}
     turns: list[str] = []
 
-    def contestant(name: str) -> Contestant:
+    def target(name: str) -> Target:
         def measure(clients: int, seconds: float) -> Measured:
             turns.append(name)
             return measured(next(rates[name]), clients)
 
-        return Contestant(name, measure)
+        return Target(name, measure)
 
-    rows = benchmark([contestant("a"), contestant("b")], [8], 1, 3)
+    rows = benchmark([target("a"), target("b")], [8], 1, 3)
     assert turns == list("abababab")  # the first turn warms up
     assert [(row.name, row.measured.pairs_per_second) for row in rows] == [("a", 20.0), ("b", 8.0)]
 

@@ -1,4 +1,4 @@
-"""The README's first promise: the model in the box, served, gives the answer that is printed there."""
+"""The README's first promise: the shipped model, served, gives the answer that is printed there."""
 
 from __future__ import annotations
 

@@ -28,13 +28,13 @@ MENDED = {
     "special_tokens_lower_glued": "control tokens that a user types are text now",
 }
 REFUSED = {
-    "empty_hypothesis": "blank text has no verdict",
-    "empty_premise": "blank text has no verdict",
-    "both_empty": "blank text has no verdict",
-    "spaces_only": "blank text has no verdict",
-    "61_0": "blank text has no verdict",
-    "62_0": "blank text has no verdict",
-    "0_62": "blank text has no verdict",
+    "empty_hypothesis": "blank text has no prediction",
+    "empty_premise": "blank text has no prediction",
+    "both_empty": "blank text has no prediction",
+    "spaces_only": "blank text has no prediction",
+    "61_0": "blank text has no prediction",
+    "62_0": "blank text has no prediction",
+    "0_62": "blank text has no prediction",
     "lone_surrogate": "not Unicode text; the original dropped it silently",
 }
 NINE_FIELDS = {"premise", "hypothesis", "prediction"} | {

@@ -1,4 +1,4 @@
-"""The service hands out the page to a browser and the tutorial's fields to who asks for them."""
+"""The service hands out the page to a browser and the tutorial's fields to whoever sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model in the box on what a visitor types: forty everyday pairs that it was never trained on."""
+"""The shipped model on what a visitor types: forty everyday pairs that it was never trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.pairs.labelled import read_labelled_pairs
 DEMO = PROJECT / "checkpoints" / "demo"
 FILE = PROJECT / "tests" / "everyday_pairs.jsonl"
 SCORE = 32
-"""Right verdicts that the shipped checkpoint must reach."""
+"""Right predictions that the shipped checkpoint must reach."""
 
 
 def test_there_are_forty_pairs_of_every_kind() -> None:
