@@ -20,9 +20,10 @@ ANSWER_SECONDS = 30
 LOOPBACK = ("127.0.0.1", "::1")
 """Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
 
-CONNECTIONS = 65_536 + 2_048
-"""Connections open at once where the limit of open files allows: all that one address has ports for, and
-room for others. nginx can't count connections by address before a header is complete."""
+CONNECTIONS = 70_000
+"""Connections open at once where the limit of open files allows. nginx can't count those of an address before
+a header is complete, but one address has 64,512 ports at most, and a sixteenth stays free for others: with
+less than that nginx closes idle connections."""
 
 _ADDRESS = "an address is host:port, such as 127.0.0.1:8000"
 _KEY = r"[A-Za-z0-9_-]{24,128}"

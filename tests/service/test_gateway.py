@@ -6,10 +6,12 @@ import gzip
 import http.client
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +25,8 @@ from typing import Any
 import pytest
 import requests
 
+from scripts import gateway as gateway_verb
+from scripts.command_line.arguments import run
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.management import Management
@@ -474,6 +478,41 @@ def test_a_restart_behind_the_gateway_loses_no_request_without_saying_so(
     assert statuses[502] > 0
     assert all(answer.json()["code"] == answer.status_code for answer in answers if answer.status_code != 200)
     assert {answer.status_code for answer in answers[before + len(askers) :]} == {200}
+
+
+def run_as_nobody(output: int, *arguments: str) -> None:
+    """Run `scripts/gateway.py` without a privilege, in a process that was forked for it."""
+    os.dup2(output, 1)
+    sys.stdout = os.fdopen(1, "w")
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    sys.argv = ["gateway.py", *arguments]
+    sys.exit(run(gateway_verb.main))
+
+
+def test_it_needs_no_root_and_says_everything_on_standard_output_where_asked() -> None:
+    need("nginx")
+    listen = Address("127.0.0.1", Ports.free().inference)
+    reading, writing = os.pipe()
+    os.fchown(writing, 65534 if os.geteuid() == 0 else -1, -1)  # as a container's standard output
+    process = multiprocessing.get_context("fork").Process(
+        target=run_as_nobody, args=(writing, "--listen", str(listen), "--log", "-")
+    )
+    process.start()
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as output:
+            while not (line := output.readline()).startswith("ready: "):
+                assert line, "it ended"
+            assert requests.get(f"http://{listen}/nothing", timeout=30).status_code == 404
+            process.terminate()
+            assert '"status": 404, "client": "127.0.0.1"' in output.read()
+        process.join(30)
+    finally:
+        process.kill()
+    assert process.exitcode == 0
 
 
 def test_serve_starts_and_stops_both(tiny_archive: Path, tmp_path: Path) -> None:
