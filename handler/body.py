@@ -19,8 +19,8 @@ refused: some of Python's take quadratic time, and some aren't text."""
 FORM = "application/x-www-form-urlencoded"
 
 RAW_FORM = "application/x-form"
-"""What the gateway calls a form. TorchServe takes a body of the type `FORM` apart itself, and loses JSON that
-was sent under that type, as `curl -d` sends it."""
+"""What the gateway calls a form. TorchServe takes a body of the type `FORM` apart itself, unless a space
+follows the type, and loses JSON that was sent under that type, as `curl -d` sends it."""
 
 _CODECS = {codecs.lookup(name).name for name in CHARSETS}
 
@@ -54,7 +54,7 @@ def read_body(raw: bytes, headers: BodyHeaders, max_bytes: int) -> tuple[Any, by
         raise InvalidRequest(
             "the body is empty; send JSON, or form fields 'premise' and 'hypothesis' (a query is not read)"
         )
-    if media_type(headers.content_type) == RAW_FORM and not text.lstrip().startswith(("{", "[")):
+    if media_type(headers.content_type) in {FORM, RAW_FORM} and not text.lstrip().startswith(("{", "[")):
         return _parse_form(text, charset or "utf-8"), binary
     return _parse_json(text), binary
 

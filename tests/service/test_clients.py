@@ -51,6 +51,7 @@ def send(address: str, body: Any, path: str = "/predictions/nli", **headers: str
         (RAW, JSON | {"Content-Encoding": "identity"}),
         (GOOD, {}),
         (GOOD, {"Content-Type": "APPLICATION/X-WWW-FORM-URLENCODED"}),
+        (GOOD, {"Content-Type": "application/x-www-form-urlencoded ; charset=utf-8"}),
     ],
     ids=str,
 )

@@ -226,6 +226,9 @@ def test_refusals_of_the_gateway_are_shown_by_tritonclient(tmp_path: Path) -> No
         assert client.is_server_live()
         assert not client.is_server_ready()
         assert not client.is_model_ready("nli")
+        for path in ("/v2/health/ready", "/v2/models/nli/ready", "/v1/models/nli"):
+            answer = requests.get(f"http://{listen}{path}", timeout=30)
+            assert (answer.status_code, answer.json()["error"]) == (503, "the service is not ready")
         with pytest.raises(InferenceServerException, match=r"\[401\] a key is required"):
             client.infer("nli", tensors([GOOD]))
         with pytest.raises(InferenceServerException, match=r"\[502\] the service is not there"):

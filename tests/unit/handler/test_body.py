@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handler.body import RAW_FORM, BodyHeaders, read_body
+from handler.body import FORM, RAW_FORM, BodyHeaders, read_body
 from handler.errors import InvalidRequest, LimitExceeded, RequestError, UnsupportedEncoding
 from handler.settings import HandlerSettings
 from scripts import CONFIG
@@ -146,6 +146,7 @@ def test_a_length_of_json_that_cannot_be_is_refused(length: str) -> None:
         (b"premise=a+b&hypothesis=%ED%95%98", RAW_FORM, {"premise": "a b", "hypothesis": "하"}),
         ("premise=하&hypothesis=".encode(), RAW_FORM, {"premise": "하", "hypothesis": ""}),
         (b"premise=%C7%CF", f"{RAW_FORM}; charset=euc-kr", {"premise": "하"}),
+        (b"premise=%ED%95%98", f"{FORM} ; charset=utf-8", {"premise": "하"}),
     ],
 )
 def test_what_the_gateway_passes_on_as_a_form(raw: bytes, content_type: str, fields: dict[str, str]) -> None:
