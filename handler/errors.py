@@ -95,3 +95,10 @@ class InternalError(RequestError):
     status = 500
     reason = "Internal Server Error"
     type = "internal_error"
+
+
+def one_line(error: BaseException, limit: int = 150) -> str:
+    """An error's whole message in one line, shortened in its middle where it is longer than `limit`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    half = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:half]} … {text[-half:]}"

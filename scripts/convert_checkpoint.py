@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from handler.errors import ConfigurationError
 from scripts.command_line.arguments import argument_parser, run
-from scripts.model.conversion import TUTORIAL_LABELS, choose_checkpoint, convert_checkpoint
+from scripts.model.conversion import convert_checkpoint
+from scripts.model.source import choose_checkpoint
 
 
 def main() -> int:
@@ -37,17 +36,14 @@ def main() -> int:
     parser.add_argument(
         "--labels",
         type=lambda text: text.split(","),
-        help=f"labels in the order of the classifier's outputs (default: {','.join(TUTORIAL_LABELS)})",
+        help="labels in the order of the classifier's outputs; default: as the checkpoint states, else the "
+        "tutorial's order for a checkpoint of PyTorch Lightning",
     )
     parser.add_argument("--max-seq-length", type=int, default=64, help="as in training (default: 64)")
     parser.add_argument("--force", action="store_true", help="overwrite the files in --output")
     arguments = parser.parse_args()
     choice = choose_checkpoint(arguments.checkpoint)
     print(f"converting {choice.file} ({choice.reason})")
-    if arguments.pretrained is None and choice.file.suffix == ".ckpt":
-        raise ConfigurationError(
-            "--pretrained is needed: a Lightning checkpoint has no config and no tokenizer"
-        )
     output = convert_checkpoint(
         choice.file,
         arguments.pretrained,
@@ -55,9 +51,9 @@ def main() -> int:
         arguments.labels,
         arguments.max_seq_length,
         arguments.force,
+        print,
     )
-    config = json.loads((output / "config.json").read_text(encoding="utf-8"))
-    print(f"wrote {output}: {config['architectures'][0]}, labels {', '.join(config['id2label'].values())}")
+    print(f"wrote {output}")
     return 0
 
 

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError
 from scripts import PROJECT
-from scripts.model.conversion import TUTORIAL_LABELS
+from scripts.model.labels import TUTORIAL_LABELS
 from scripts.model.weights import sha256_of
 
 DEMO = PROJECT / "checkpoints" / "demo"

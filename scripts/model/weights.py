@@ -1,93 +1,129 @@
-"""Reading a checkpoint's weights without running anything that the file says."""
+"""A checkpoint's weights, from whatever container they lie in."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, one_line
+from scripts.model.unpickling import Inert, read_pickle
 
-INERT_MODULES = ("pytorch_lightning", "lightning", "lightning_fabric", "ratsnlp", "argparse", "pathlib")
-"""Packages whose classes a Lightning checkpoint may mention beside its weights. They are never imported:
-an empty class stands in for each."""
+INDEX = ".index.json"
+"""How the name of a file ends that lists the shards of a model."""
+
+CONTAINERS = ("state_dict", "model_state_dict", "module", "model", "net")
+"""Keys under which a training loop keeps the weights, the usual one first."""
 
 
-def load_weights(file: Path) -> dict[str, Tensor]:
-    """Load a model's weights without running anything that the file says, and without its optimizer state.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a checkpoint's file holds."""
 
-    The file is mapped, not read: only pages that are used take memory. A Lightning checkpoint's
-    ``model.`` prefix is stripped where it is the prefix.
+    tensors: dict[str, Tensor]
+    """By the names in the file."""
+    lightning: bool = False
+    """Whether PyTorch Lightning wrote it, with which ratsnlp trains."""
+    surroundings: Mapping[Any, Any] = field(default_factory=dict)
+    """What lies beside the weights, for those who look for a statement there."""
+
+
+def read_weights(file: Path) -> Stored:
+    """Read a file of weights, or all the shards that an index names.
 
     Raises:
-        ConfigurationError: not a checkpoint, or it refers to code that weights don't need.
+        ConfigurationError: it isn't a checkpoint, is damaged, or holds no weights.
     """
+    shards = weight_files(file)
+    if len(shards) > 1 or shards[0] != file:
+        tensors: dict[str, Tensor] = {}
+        for shard in shards:
+            tensors.update(read_weights(shard).tensors)
+        return Stored(tensors)
     if file.suffix == ".safetensors":
-        return load_file(file)
-    try:
-        mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-        stand_ins = [(type("Inert", (), {}), name) for name in mentioned if _is_inert(name)]
-        refused = sorted(name for name in mentioned if not _is_inert(name))
-        if refused:
-            raise ConfigurationError(f"{file} is refused: its pickle refers to {', '.join(refused)}")
-        with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]
-            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except ConfigurationError:
-        raise
-    except Exception as error:  # torch raises many kinds here, with messages of many lines
-        reason = str(error).split("\n")[0]
-        raise ConfigurationError(f"{file} can't be read as a checkpoint: {reason}") from None
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        try:
+            return Stored(load_file(file))
+        except (OSError, SafetensorError) as error:
+            raise ConfigurationError(f"{file} can't be read as a checkpoint: {one_line(error)}") from None
+    content = read_pickle(file)
+    tensors = _weights_in(content)
+    if not tensors:
         raise ConfigurationError(f"{file} holds no weights: neither a state_dict nor tensors by name")
-    if "state_dict" in content:
-        return {name.removeprefix("model."): value for name, value in weights.items()}
-    return dict(weights)
+    lightning = isinstance(content, Mapping) and any("lightning" in str(key) for key in content)
+    return Stored(tensors, lightning, content if isinstance(content, Mapping) else {})
 
 
-def _is_inert(name: str) -> bool:
-    return name.split(".")[0] in INERT_MODULES
+def weight_files(file: Path) -> list[Path]:
+    """The files that hold the weights which `file` stands for: itself, or an index's shards.
+
+    Raises:
+        ConfigurationError: the index can't be read, or a shard is missing.
+    """
+    if not file.name.endswith(INDEX):
+        return [file]
+    try:
+        names = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{file} is no index of shards: {one_line(error)}") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or name.endswith(INDEX):
+            raise ConfigurationError(f"{file} names {name!r}, which is no file beside it")
+        if not (file.parent / name).is_file():
+            raise ConfigurationError(f"{file} names the shard {name}, which isn't there: copy it too")
+    if not names:
+        raise ConfigurationError(f"{file} names no shards")
+    return [file.parent / name for name in names]
 
 
-def sha256_of(file: Path) -> str:
-    """Hash a file of any size in pieces, with a progress bar where it takes a while."""
+def _weights_in(content: Any) -> dict[str, Tensor]:
+    """Tensors by name: of the content itself, or of what lies under one of its keys; whichever has most."""
+    held = content if isinstance(content, Mapping) else {}
+    values = (content, *(held[key] for key in CONTAINERS if key in held), *held.values())
+    return max((_tensors(value) for value in values), key=len)
+
+
+def _tensors(value: Any, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a mapping, or of a pickled `torch.nn.Module`, of which only the state is read."""
+    if isinstance(value, Inert) and isinstance(value.state, Mapping) and "_modules" in value.state:
+        found: dict[str, Tensor] = {}
+        for kind in ("_parameters", "_buffers"):
+            found |= _tensors(value.state.get(kind), prefix)
+        parts = value.state["_modules"]
+        for name, part in parts.items() if isinstance(parts, Mapping) else ():
+            found |= _tensors(part, f"{prefix}{name}.")
+        return found
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {prefix + name: each for name, each in items if isinstance(name, str) and _is_weight(each)}
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, Tensor) and value.device.type == "cpu" and value.layout is torch.strided
+
+
+def sha256_of(*files: Path) -> str:
+    """Hash files of any size in pieces, one behind the other, with a progress bar where it takes a while."""
     digest = hashlib.sha256()
-    size = file.stat().st_size
-    with (
-        file.open("rb") as stream,
-        tqdm(
-            total=size, unit="B", unit_scale=True, desc="hashing", disable=size < 2**28 or None, leave=False
-        ) as bar,
-    ):
-        while piece := stream.read(2**20):
+    size = sum(file.stat().st_size for file in files)
+    with tqdm(
+        total=size, unit="B", unit_scale=True, desc="hashing", disable=size < 2**28 or None, leave=False
+    ) as bar:
+        for piece in _pieces(files):
             digest.update(piece)
             bar.update(len(piece))
     return digest.hexdigest()
 
 
-def fit(weights: Mapping[str, Tensor], config: PretrainedConfig) -> dict[str, Tensor]:
-    """Hold weights against the model that `config` describes; return exactly its parameters in float32."""
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    expected = model.state_dict()
-    config.architectures = [type(model).__name__]
-    config.dtype = torch.float32
-    faults = [f"{name} is missing" for name in expected if name not in weights]
-    for name, value in weights.items():
-        if name in expected:
-            if value.shape != expected[name].shape:
-                shapes = f"{list(value.shape)} instead of {list(expected[name].shape)}"
-                faults.append(f"{name} has shape {shapes}")
-        # A buffer of transformers before 4.31, which saved it with the weights: 0, 1, 2, …
-        elif not name.endswith("embeddings.position_ids"):
-            faults.append(f"{name} is not part of {type(model).__name__}")
-    if faults:
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise ConfigurationError(f"the weights don't fit the config: {'; '.join(faults[:5])}{more}")
-    return {name: weights[name].to(torch.float32).contiguous() for name in expected}
+def _pieces(files: Iterable[Path]) -> Iterable[bytes]:
+    for file in files:
+        with file.open("rb") as stream:
+            while piece := stream.read(2**20):
+                yield piece
