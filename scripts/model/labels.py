@@ -65,7 +65,7 @@ def choose_labels(
             )
         return Labels(TUTORIAL_LABELS, "the tutorial's order, as ratsnlp numbers them")
     if inherited:
-        return inherited
+        return Labels(_checked(inherited.names, count, inherited.origin), inherited.origin)
     raise ConfigurationError(
         f"the checkpoint doesn't state what its {count} outputs stand for: name the labels in the "
         "order of training, such as --labels entailment,neutral,contradiction"
