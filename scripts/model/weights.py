@@ -32,7 +32,7 @@ class Stored:
     tensors: dict[str, Tensor]
     """By the names in the file."""
     lightning: bool = False
-    """Whether PyTorch Lightning wrote it, with which ratsnlp trains."""
+    """Whether it is laid out as PyTorch Lightning does, with which ratsnlp trains."""
     surroundings: Mapping[Any, Any] = field(default_factory=dict)
     """What lies beside the weights, for those who look for a statement there."""
 
@@ -58,7 +58,7 @@ def read_weights(file: Path) -> Stored:
     tensors = _weights_in(content)
     if not tensors:
         raise ConfigurationError(f"{file} holds no weights: neither a state_dict nor tensors by name")
-    lightning = isinstance(content, Mapping) and any("lightning" in str(key) for key in content)
+    lightning = isinstance(content, Mapping) and {"state_dict", "epoch", "global_step"} <= set(content)
     return Stored(tensors, lightning, content if isinstance(content, Mapping) else {})
 
 
