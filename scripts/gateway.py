@@ -48,7 +48,7 @@ def main() -> int:
         "--log",
         type=Path,
         default=PROJECT / ".run" / "gateway.log",
-        help="refusals and faults; '-' for standard output",
+        help="failed requests and faults; '-' for standard output",
     )
     arguments = parser.parse_args()
     proxies = tuple(arguments.trusted_proxy or LOOPBACK)

@@ -20,6 +20,7 @@ from handler.request import SentencePair
 from scripts import PROJECT
 from scripts.bench.load import Measured
 from scripts.bench.peers.classifier import Classifier
+from scripts.pairs.session import new_session
 from scripts.torchserve.processes import end as end_processes
 from scripts.torchserve.processes import family_of
 from scripts.torchserve.server import Ports, TorchServe
@@ -97,6 +98,7 @@ def peer(name: str, folder: Path, workers: int, log: Path) -> Iterator[tuple[str
         )
     try:
         url = f"http://127.0.0.1:{port}{PATHS[name]}"
+        session = new_session(url)
         deadline = time.monotonic() + START_SECONDS
         while True:
             if process.poll() is not None:
@@ -105,7 +107,7 @@ def peer(name: str, folder: Path, workers: int, log: Path) -> Iterator[tuple[str
                 raise ConfigurationError(f"{name} is not ready after {START_SECONDS} s")
             with contextlib.suppress(requests.RequestException):
                 pair = {"premise": "가", "hypothesis": "나"}
-                if requests.post(url, json=pair, timeout=5).ok:
+                if session.post(url, json=pair, timeout=5).ok:
                     break
             time.sleep(0.2)
         yield url, process.pid

@@ -25,7 +25,7 @@ from scripts.torchserve.gateway_settings import (
 )
 
 STOP_SECONDS = ANSWER_SECONDS + 5
-"""How long a stop may take: the requests under way may take as long as at any other time."""
+"""Time limit for a stop, longer than the time limit of the requests under way."""
 
 SYSTEM_PROGRAMS = "/usr/sbin"
 """Where Debian puts nginx; only root has it on the PATH."""
@@ -38,8 +38,8 @@ class Gateway:
         """Prepare a gateway; nothing is written or started yet.
 
         Args:
-            log: a file for refusals and faults, appended to; None for standard output.
-            settings: where to listen, whom to ask, and the limits.
+            log: a file for failed requests and faults, appended to; None for standard output.
+            settings: addresses, limits and keys.
         """
         self.log = log
         self.settings = settings

@@ -1,4 +1,4 @@
-"""What a gateway is told, checked, and the nginx configuration that follows from it."""
+"""The settings of a gateway, checked, and the nginx configuration that is made of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts import CONFIG
 TEMPLATE = CONFIG / "nginx.conf"
 
 ANSWER_SECONDS = 30
-"""How long the gateway waits for an answer; a person has given up by then."""
+"""Time limit for an answer; a person has given up by then."""
 
 LOOPBACK = ("127.0.0.1", "::1")
 """Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
@@ -42,7 +42,7 @@ class Address:
     port: int
 
     def __post_init__(self) -> None:
-        """Refuse what nginx would read as more than an address."""
+        """Refuse text that nginx would read as more than an address."""
         if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-f:]+\]", self.host) or not 1 <= self.port <= 65535:
             raise ConfigurationError(f"{_ADDRESS}, not '{self}'")
 
@@ -59,10 +59,10 @@ class Address:
         return f"{self.host}:{self.port}"
 
     def refuse_taken(self) -> None:
-        """Check that one can listen here.
+        """Check that a server can listen here.
 
         Raises:
-            ConfigurationError: somebody does already, or it can't be bound.
+            ConfigurationError: another process listens here, or the address isn't this machine's.
         """
         with socket.socket(socket.AF_INET6 if self.host.startswith("[") else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,7 +74,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Everything that a gateway is told.
+    """All settings of a gateway.
 
     Raises:
         ConfigurationError: a value can't be used; the message says which.
@@ -97,10 +97,10 @@ class GatewaySettings:
     large_rate: int = 1
     """Requests a second from one address with a body of 1,000 bytes or more; five times as many at once."""
     answer_seconds: int = ANSWER_SECONDS
-    """How long to wait for an answer before 504."""
+    """Seconds to wait for an answer before 504."""
 
     def __post_init__(self) -> None:
-        """Check each value: all of them become part of a configuration file."""
+        """Check each value, for all of them become part of a configuration file."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.model):
             raise ConfigurationError(
                 f"a model's name is letters, digits, '.', '_' and '-', and {self.model!r} isn't"

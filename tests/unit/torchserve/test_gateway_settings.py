@@ -1,4 +1,4 @@
-"""What the gateway is told: addresses, keys, limits, and the configuration that comes of them."""
+"""The settings of the gateway: what is refused, and the configuration that is made of them."""
 
 from __future__ import annotations
 
