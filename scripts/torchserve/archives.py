@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,8 +24,13 @@ class ArchiveName:
         """Read an archive's manifest.
 
         Raises:
-            ConfigurationError: the file is missing or isn't a model archive.
+            ConfigurationError: the file is missing or isn't a model archive, or TorchServe can't read its
+                name.
         """
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", archive.name):
+            raise ConfigurationError(
+                f"{archive}: TorchServe can't load this name; give it letters, digits, '.', '_' and '-' alone"
+            )
         try:
             with zipfile.ZipFile(archive) as content:
                 model = json.loads(content.read("MAR-INF/MANIFEST.json"))["model"]

@@ -1,9 +1,28 @@
-"""Finding the reason in a server's logs why it doesn't start."""
+"""A server's logs: keeping those of earlier starts, and finding the reason why it doesn't start."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+
+KEPT = 3
+"""Number of earlier starts whose logs are kept."""
+
+
+def set_aside(logs: Path) -> None:
+    """Move the logs of the last start to `previous-1`, those to `previous-2`, and so on; drop the oldest."""
+    found = list(logs.glob("*.log"))
+    if not found:
+        return
+    folders = [logs / f"previous-{number}" for number in range(1, KEPT + 1)]
+    shutil.rmtree(folders[-1], ignore_errors=True)
+    for newer, older in zip(folders[-2::-1], folders[:0:-1], strict=True):
+        if newer.exists():
+            newer.rename(older)
+    folders[0].mkdir()
+    for log in found:
+        log.rename(folders[0] / log.name)
 
 
 def worker_fault(logs: Path) -> str | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 from handler.errors import ConfigurationError
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one server, all on loopback."""
+    """The ports of one server, on loopback but for the two that monitors ask from elsewhere."""
 
     inference: int = 8080
     management: int = 8081
@@ -20,6 +22,8 @@ class Ports:
     grpc_management: int = 8084
     readiness: int = 8085
     """Port of `scripts/serve` itself, which answers load balancers there."""
+    metrics_host: str = LOOPBACK
+    readiness_host: str = LOOPBACK
 
     @classmethod
     def following(cls, first: int) -> Self:
@@ -32,7 +36,7 @@ class Ports:
         sockets = [socket.socket() for _ in range(6)]
         try:
             for each in sockets:
-                each.bind(("127.0.0.1", 0))
+                each.bind((LOOPBACK, 0))
             return cls(*(each.getsockname()[1] for each in sockets))
         finally:
             for each in sockets:
@@ -40,7 +44,7 @@ class Ports:
 
     def numbers(self) -> list[int]:
         """All six, in the order of the fields."""
-        return list(astuple(self))
+        return [number for _, number in self._addresses()]
 
     def refuse_taken(self) -> None:
         """Check that all can be bound.
@@ -48,10 +52,21 @@ class Ports:
         Raises:
             ConfigurationError: a port is taken; the message says which.
         """
-        for port in self.numbers():
+        for host, port in self._addresses():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind(("127.0.0.1", port))
+                    probe.bind((host, port))
                 except (OSError, OverflowError) as error:
-                    raise ConfigurationError(f"port {port} can't be used: {error}") from None
+                    where = port if host == LOOPBACK else f"{port} on {host}"
+                    raise ConfigurationError(f"port {where} can't be used: {error}") from None
+
+    def _addresses(self) -> list[tuple[str, int]]:
+        return [
+            (LOOPBACK, self.inference),
+            (LOOPBACK, self.management),
+            (self.metrics_host, self.metrics),
+            (LOOPBACK, self.grpc_inference),
+            (LOOPBACK, self.grpc_management),
+            (self.readiness_host, self.readiness),
+        ]

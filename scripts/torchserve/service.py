@@ -85,7 +85,9 @@ def serve(
         StartError: TorchServe didn't become ready, or ended without being asked to.
     """
     model = ArchiveName.of(server.archives[0]).model
-    readiness = Readiness(Management(server.management_url, model), server.ports.readiness)
+    readiness = Readiness(
+        Management(server.management_url, model), server.ports.readiness, server.ports.readiness_host
+    )
     ready = False
     signals = StopSignals()
     try:
