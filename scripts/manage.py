@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +14,13 @@ from pathlib import Path
 from scripts import PROJECT
 from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
 from scripts.command_line.tables import text_table
+from scripts.pairs.client import TOKEN
 from scripts.torchserve.acceptance import Gate
 from scripts.torchserve.management import Management, OperationError, Version, inference_url
 from scripts.torchserve.operations import Operations
 from scripts.torchserve.readiness import fault_of
 
-MEMORY = PROJECT / ".run" / "promotions.json"
-TOKEN = "TORCHSERVE_TOKEN"
+RUN = PROJECT / ".run"
 
 
 def main() -> int:
@@ -35,12 +37,15 @@ def main() -> int:
 
     def say(line: str) -> None:
         done.append(line)
-        if not arguments.json:
-            print(line, flush=True)
+        with contextlib.suppress(OSError):  # an operation goes on when the reader of its output has gone
+            if not arguments.json:
+                print(line, flush=True)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: undo what has been begun
     management = Management(arguments.url, arguments.model, os.environ.get(TOKEN))
     inference = arguments.inference_url or inference_url(arguments.url)
-    operations = Operations(management, inference, say, MEMORY, arguments.time_limit)
+    memory = arguments.folder / "promotions.json"
+    operations = Operations(management, inference, say, memory, arguments.time_limit)
     match arguments.command:
         case "ready":
             if fault := fault_of(management):
@@ -95,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--inference-url", help="inference API (default: one port below --url)")
     main_parser.add_argument("--model", default="nli", help="name in the URL (default: nli)")
+    main_parser.add_argument(
+        "--folder", type=Path, default=RUN, help="remembers the last promotion, for rollback (.run)"
+    )
     main_parser.add_argument(
         "--time-limit",
         type=positive_number,

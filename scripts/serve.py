@@ -37,7 +37,7 @@ def main() -> int:
         server = TorchServe(
             arguments.folder,
             planned.archives,
-            Ports.following(arguments.port),
+            Ports.following(arguments.port, arguments.metrics_address, arguments.readiness_address),
             planned.workers,
             planned.settings,
             config=arguments.config,
@@ -68,9 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=_first_port,
+        type=positive_integer,
         default=8080,
         help="inference; the next are management, metrics, gRPC, readiness (8080)",
+    )
+    parser.add_argument(
+        "--readiness-address",
+        type=Address.parse,
+        metavar="HOST:PORT",
+        help="for GET /ready, where probes come from elsewhere, such as 0.0.0.0:8085 (loopback, --port + 5)",
+    )
+    parser.add_argument(
+        "--metrics-address",
+        type=Address.parse,
+        metavar="HOST:PORT",
+        help="for Prometheus, where it runs elsewhere, such as 0.0.0.0:8082 (loopback, --port + 2)",
     )
     parser.add_argument(
         "--workers",
@@ -109,7 +121,7 @@ def _announce(server: TorchServe, gateway: Gateway | None) -> None:
   classify    {url}
   management  {server.management_url}/models
   metrics     {server.metrics_url}/metrics
-  readiness   http://127.0.0.1:{server.ports.readiness}/ready
+  readiness   http://{server.ports.readiness_host}:{server.ports.readiness}/ready
   logs        {server.logs}
 try:
   curl -s {url} -H 'Content-Type: application/json' \\
@@ -128,18 +140,11 @@ def _gateway(arguments: argparse.Namespace, server: TorchServe) -> Gateway:
     settings = GatewaySettings(
         service=Address("127.0.0.1", server.ports.inference),
         listen=Address("127.0.0.1", arguments.gateway_port),
-        readiness=Address("127.0.0.1", server.ports.readiness),
+        readiness=server.ports.local_readiness,
         model=ArchiveName.of(server.archives[0]).model,
         keys=read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
     )
     return Gateway(server.folder / "gateway.log", settings)
-
-
-def _first_port(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65530:
-        raise argparse.ArgumentTypeError("must be from 1 to 65530")
-    return number
 
 
 def _say(line: str) -> None:

@@ -32,6 +32,9 @@ MODEL_CONFIG = CONFIG / "model-config.yaml"
 FINGERPRINT_DIGITS = 12
 """Of a fingerprint in an archive's name: enough that no two of a model store's archives meet by chance."""
 
+CREATED_ON = "01/01/1980 00:00:00"
+"""Creation time in every manifest: of the file's real one the bytes would depend."""
+
 TORCHSERVE_KEYS = {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout"}
 TORCHSERVE_KEYS |= {"startupTimeout", "maxRetryTimeoutInSec", "jobQueueSize", "deviceType", "deviceIds"}
 """The keys of TorchServe's own that `model-config.yaml` may hold; TorchServe ignores a misspelt one."""
@@ -94,7 +97,7 @@ def build_archive(
     """Check the checkpoint and pack it with the handler.
 
     torch-model-archiver lays out the archive; the zip is then written here, with sorted entries, fixed times
-    and without the manifest's creation time, so that the same input gives the same bytes.
+    also in the manifest, so that the same input gives the same bytes.
 
     Raises:
         ConfigurationError: the checkpoint or the settings are unfit, or `output` exists and `force` is
@@ -112,20 +115,23 @@ def build_archive(
     # The archiver stages in $TMPDIR/<model name>, which two builds must not share.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive-") as name:
         staging = Path(name)
-        code = staging / "code" / "handler"
+        code = staging / "project" / "handler"
         shutil.copytree(PROJECT / "handler", code, ignore=shutil.ignore_patterns("__pycache__", "service.py"))
         served = staging / "served"
         served.mkdir()
         write_model(checked, precision, served, calibration, report)
-        files = [str(code.parent), *(str(file) for file in sorted(served.iterdir()))]
+        # Relative, because a comma in a path would separate two.
+        files = [str(file.relative_to(staging)) for file in (code.parent, *sorted(served.iterdir()))]
         command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
-        command += ["--model-name", model_name, "--version", version, "--export-path", str(staging)]
-        command += ["--handler", str(PROJECT / "handler" / "service.py"), "--config-file", str(model_config)]
+        command += ["--model-name", model_name, "--version", version, "--export-path", "."]
+        command += ["--handler", str(PROJECT / "handler" / "service.py")]
+        command += ["--config-file", str(model_config.resolve())]
         command += ["--extra-files", ",".join(files)]
         scratch = staging / "tmp"
         scratch.mkdir()
+        environment = os.environ | {"TMPDIR": str(scratch)}
         archiver = subprocess.run(
-            command, env=os.environ | {"TMPDIR": str(scratch)}, capture_output=True, text=True, check=False
+            command, cwd=staging, env=environment, capture_output=True, text=True, check=False
         )
         if archiver.returncode:
             reason = archiver.stderr.strip().splitlines()[-1:] or ["no message"]
@@ -148,7 +154,7 @@ def archive_of(checkpoint: Path, store: Path, report: Callable[[str], object] = 
     """
     if not (checkpoint / "config.json").is_file():
         raise ConfigurationError(f"{checkpoint} is not a converted checkpoint: it has no config.json")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.resolve().name)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.resolve().name)[:60]
     archive = store / f"nli-{name}-{fingerprint(checkpoint)[:FINGERPRINT_DIGITS]}.mar"
     if not archive.exists():
         report(f"building {archive.name} from {checkpoint} ...")
@@ -172,7 +178,7 @@ def _write_archive(folder: Path, output: Path) -> None:
     """Zip a laid-out archive reproducibly; weights, which hardly compress, are stored as they are."""
     manifest = folder / "MAR-INF" / "MANIFEST.json"
     content = json.loads(manifest.read_text(encoding="utf-8"))
-    content.pop("createdOn")
+    content["createdOn"] = CREATED_ON
     manifest.write_text(json.dumps(content, indent=2), encoding="utf-8")
     with zipfile.ZipFile(output, "w") as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from handler.errors import ServiceError
+from scripts.pairs.session import new_session
 
 SECONDS = 30.0
 """Time limit of a call that has nothing to wait for."""
@@ -82,10 +83,8 @@ class Management:
         self.url = url.rstrip("/")
         self.model = model
         self.token = token
-        self._session = requests.Session()
+        self._session = new_session(url, token)
         self._session.trust_env = False  # no proxy: these are addresses of a private network
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
 
     def versions(self) -> list[Version]:
         """Every registered version, oldest registration first; empty where the model isn't known."""

@@ -7,14 +7,22 @@ version first has to be quiet (`scripts/torchserve/waiting.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from handler.errors import ServiceError
 from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer, check_labels
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.management import Management, OperationError, Version
 from scripts.torchserve.promotions import Promotion, Promotions
 from scripts.torchserve.waiting import time_left, wait_until_quiet, wait_until_ready
+
+UNDO_SECONDS = 30
+"""Time limit for undoing what an operation has done that failed later."""
+
+UNPACK_SECONDS = 15
+"""Time after which an archive that TorchServe was told to register has appeared, or won't."""
 
 
 class Operations:
@@ -62,7 +70,7 @@ class Operations:
             self._say(f"{archive.name} is registered already, as version {found.version}; nothing changed")
             return found
         current = self._management.default()
-        try:
+        with self._undoing(lambda error: self._unregister(archive, error)):
             self._management.register(archive.name, workers or 1, time_left(deadline))
             new = self._version_of(archive)
             if new is None:
@@ -72,9 +80,6 @@ class Operations:
             if new.wanted != wanted:
                 self._management.scale(new.version, wanted, time_left(deadline))
             wait_until_ready(self._management, new.version, time_left(deadline))
-        except BaseException:
-            self._remove(archive)
-            raise
         new = self._management.version(new.version)
         self._say(f"registered {archive.name} as version {new.version} with {_workers(new.wanted)}")
         return new
@@ -110,7 +115,8 @@ class Operations:
                 "use promote VERSION"
             )
         wait_until_ready(self._management, previous, min(self._seconds, 30))
-        self._management.set_default(previous)
+        with self._undoing(lambda _: self._make_default(promoted)):
+            self._management.set_default(previous)
         self._say(f"version {previous} is the default again instead of {promoted}")
 
     def retire(self, version: str) -> None:
@@ -150,63 +156,93 @@ class Operations:
             wait_until_quiet(self._management, version, time_left(deadline))
             self._management.scale(version, workers, time_left(deadline))
         else:
-            try:
+            # The surplus workers are the newest, which have taken no request yet.
+            with self._undoing(lambda _: self._management.scale(version, current.wanted, UNDO_SECONDS)):
                 self._management.scale(version, workers, time_left(deadline))
                 wait_until_ready(self._management, version, time_left(deadline))
-            except BaseException:
-                # The surplus workers are the newest, which never came to work.
-                self._management.scale(version, current.wanted, 30)
-                raise
         self._say(f"scaled version {version} from {current.wanted} to {_workers(workers)}")
 
     def rollout(self, archive: Path, workers: int | None = None, gate: Gate | None = None) -> None:
         """Register, evaluate against the default, promote, retire what was the default before.
 
+        Until the version is promoted, a failure leaves everything as it was before. Once it is, it stays; a
+        version that can't be retired, because it is still used, stays beside it, which is said and no error.
+
         Raises:
-            ServiceError: one of these failed; then everything is as it was before.
+            ServiceError: the version couldn't be registered or promoted.
         """
         was_there = self._version_of(archive) is not None
         current = self._management.default()
         new = self.register(archive, workers)
-        try:
+        with self._undoing(lambda error: None if was_there else self._unregister(archive, error)):
             if gate is not None and current is not None and new.version != current.version:
                 check_accuracy(self._management, self._url, gate, new.version, current.version, self._say)
             self._promote(new.version)
-        except BaseException:
-            if not was_there:
-                self._remove(archive)
-                self._say(f"removed version {new.version} again")
-            raise
-        if current is not None and current.version != new.version:
+        if current is None or current.version == new.version:
+            return
+        try:
             self.retire(current.version)
+        except BaseException as error:
+            reason = str(error) if isinstance(error, ServiceError) else "interrupted"
+            self._say(f"version {current.version} stays registered: {reason}")
+            self._say(f"to remove it: python scripts/manage.py retire {current.version}")
+            if not isinstance(error, ServiceError):
+                raise
 
     def _promote(self, version: str) -> bool:
-        """Promote; whether there is a version to go back to."""
+        """Promote a version; returns whether there is one to go back to."""
         current = self._management.default()
-        if self._management.version(version).is_default:
+        if current is None or self._management.version(version).is_default:
             self._say(f"version {version} is the default already; nothing changed")
             return False
         labels = wait_until_ready(self._management, version, min(self._seconds, 30))
         check_answer(self._management, self._url, version, labels)
-        if current is not None:
-            check_labels(self._management, labels, current, self._seconds)
-        self._management.set_default(version)
-        if current is None:
-            self._say(f"version {version} is the default")
-            return False
-        self._promotions.remember(Promotion(current.version, version))
+        check_labels(self._management, labels, current, self._seconds)
+        last = self._promotions.last()
+        with self._undoing(lambda _: self._promotions.remember(last)):
+            # Remembered first: what can't be undone later isn't done.
+            self._promotions.remember(Promotion(current.version, version))
+            with self._undoing(lambda _: self._make_default(current.version)):
+                self._management.set_default(version)
         self._say(f"version {version} is the default instead of {current.version}")
         return True
+
+    @contextmanager
+    def _undoing(self, undo: Callable[[BaseException], object]) -> Iterator[None]:
+        """Call `undo` with the error if the body fails or is interrupted; what can't be undone is said."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                undo(error)
+            except ServiceError as fault:
+                self._say(f"what was begun couldn't be undone: {fault}")
+            raise
+
+    def _make_default(self, version: str) -> None:
+        """Make a version the default if it isn't: a call without an answer may have changed it."""
+        default = self._management.default()
+        if default is None or default.version != version:
+            self._management.set_default(version)
 
     def _version_of(self, archive: Path) -> Version | None:
         """The version that is registered from an archive of this name."""
         return next((each for each in self._management.versions() if each.archive == archive.name), None)
 
-    def _remove(self, archive: Path) -> None:
-        """Remove what an operation of ours added that failed; nobody but us knows of it."""
-        added = self._version_of(archive)
-        if added is not None and not added.is_default:
-            self._management.remove(added.version)
+    def _unregister(self, archive: Path, error: BaseException) -> None:
+        """Remove the version that this operation has registered, once it is quiet."""
+        answered = isinstance(error, OperationError) and error.status is not None
+        # Without an answer TorchServe may still be unpacking the archive.
+        deadline = time.monotonic() + (0 if answered else UNPACK_SECONDS)
+        while (added := self._version_of(archive)) is None:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.2)
+        if added.is_default and len(self._management.versions()) > 1:
+            raise OperationError(f"version {added.version} is the default")
+        wait_until_quiet(self._management, added.version, UNDO_SECONDS)
+        self._management.remove(added.version)
+        self._say(f"removed version {added.version} again")
 
     def _deadline(self) -> float:
         return time.monotonic() + self._seconds

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from handler.errors import ConfigurationError
+from scripts.torchserve.gateway_settings import Address
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,12 +24,26 @@ class Ports:
     readiness: int = 8085
     """Port of `scripts/serve` itself, which answers load balancers there."""
     metrics_host: str = LOOPBACK
+    """Address of the metrics, where Prometheus runs elsewhere; it may be 0.0.0.0, as the next one may."""
     readiness_host: str = LOOPBACK
 
     @classmethod
-    def following(cls, first: int) -> Self:
-        """Six ports in a row from `first`."""
-        return cls(*range(first, first + 6))
+    def following(cls, first: int, metrics: Address | None = None, readiness: Address | None = None) -> Self:
+        """Six ports in a row from `first`, but for those with an address of their own.
+
+        Raises:
+            ConfigurationError: the ports end beyond 65535, or TorchServe can't listen on an address.
+        """
+        ports = cls(*range(first, first + 6))
+        if not 1 <= first <= 65530:
+            raise ConfigurationError(f"the first of six ports is from 1 to 65530, not {first}")
+        if metrics and metrics.host.startswith("["):
+            raise ConfigurationError(f"{metrics}: TorchServe can't listen on an IPv6 address")
+        if metrics:
+            ports = replace(ports, metrics=metrics.port, metrics_host=metrics.host)
+        if readiness:
+            ports = replace(ports, readiness=readiness.port, readiness_host=readiness.host)
+        return ports
 
     @classmethod
     def free(cls) -> Self:
@@ -42,9 +57,26 @@ class Ports:
             for each in sockets:
                 each.close()
 
-    def numbers(self) -> list[int]:
+    def addresses(self) -> list[Address]:
         """All six, in the order of the fields."""
-        return [number for _, number in self._addresses()]
+        return [
+            Address(LOOPBACK, self.inference),
+            Address(LOOPBACK, self.management),
+            Address(self.metrics_host, self.metrics),
+            Address(LOOPBACK, self.grpc_inference),
+            Address(LOOPBACK, self.grpc_management),
+            Address(self.readiness_host, self.readiness),
+        ]
+
+    @property
+    def local_readiness(self) -> Address:
+        """The address by which this machine asks for readiness."""
+        wildcard = {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}
+        return Address(wildcard.get(self.readiness_host, self.readiness_host), self.readiness)
+
+    def numbers(self) -> list[int]:
+        """All six port numbers."""
+        return [each.port for each in self.addresses()]
 
     def refuse_taken(self) -> None:
         """Check that all can be bound.
@@ -52,21 +84,5 @@ class Ports:
         Raises:
             ConfigurationError: a port is taken; the message says which.
         """
-        for host, port in self._addresses():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except (OSError, OverflowError) as error:
-                    where = port if host == LOOPBACK else f"{port} on {host}"
-                    raise ConfigurationError(f"port {where} can't be used: {error}") from None
-
-    def _addresses(self) -> list[tuple[str, int]]:
-        return [
-            (LOOPBACK, self.inference),
-            (LOOPBACK, self.management),
-            (self.metrics_host, self.metrics),
-            (LOOPBACK, self.grpc_inference),
-            (LOOPBACK, self.grpc_management),
-            (self.readiness_host, self.readiness),
-        ]
+        for address in self.addresses():
+            address.refuse_taken()

@@ -50,7 +50,8 @@ class Promotions:
             scratch.replace(self._file)
         except OSError as error:
             raise OperationError(
-                f"a promotion can't be remembered in {self._file}: {error.strerror}"
+                f"a promotion can't be remembered in {self._file} ({error.strerror}); "
+                "name another folder with --folder"
             ) from None
 
     def _read(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +24,7 @@ class Readiness:
     def __init__(self, management: Management, port: int, host: str = "127.0.0.1") -> None:
         """Prepare a server for probes; nobody listens yet."""
         self._management = management
-        self._address = (host, port)
+        self._address = (host.strip("[]"), port)
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._fault: str | None = None
@@ -55,8 +56,11 @@ class Readiness:
             def log_message(self, format: str, *arguments: object) -> None:
                 """Write nothing: probes are frequent."""
 
-        self._server = ThreadingHTTPServer(self._address, Probe)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+            daemon_threads = True
+
+        self._server = Server(self._address, Probe)
         threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
 
     def announce_drain(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,75 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
-from handler.errors import ConfigurationError
 from scripts import PROJECT
 from scripts.torchserve.draining import drain
-from scripts.torchserve.management import Management
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 from tests.programs import need
-from tests.service.loading import LABEL_OF, Clients, write_biased_archive
-
-
-class Service:
-    """A `scripts/serve` in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = free_row()
-        self.process: subprocess.Popen[str] | None = None
-        self.said = ""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.inference}/predictions/nli"
-
-    def start(self, *arguments: str | Path) -> None:
-        command = [sys.executable, "-u", str(PROJECT / "scripts" / "serve.py"), *map(str, arguments)]
-        command += ["--folder", str(self.folder), "--port", str(self.ports.inference)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder.parent
-        )
-        assert self.process.stdout
-        self.said = ""
-        while "Ctrl-C stops it." not in self.said:
-            line = self.process.stdout.readline()
-            assert line, f"ended before it was ready: {self.said}"
-            self.said += line
-
-    def manage(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(PROJECT / "scripts" / "manage.py"), "--url"]
-        command += [f"http://127.0.0.1:{self.ports.management}", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600)
-
-    def registered(self) -> dict[str, tuple[bool, int]]:
-        versions = Management(f"http://127.0.0.1:{self.ports.management}").versions()
-        return {each.version: (each.is_default, len(each.ready)) for each in versions}
-
-    def processes(self) -> list[psutil.Process]:
-        """Whatever runs because of this service: their command lines name its folder."""
-        return [each for each in psutil.process_iter(["cmdline"]) if str(self.folder) in str(each.info)]
-
-    def end(self) -> None:
-        for each in self.processes():
-            each.kill()
-        if self.process:
-            self.process.communicate()
-
-
-def free_row() -> Ports:
-    """Six ports in a row that are free."""
-    while True:
-        ports = Ports.following(random.randrange(20000, 30000, 6))
-        try:
-            ports.refuse_taken()
-        except ConfigurationError:
-            continue
-        return ports
+from tests.service.loading import LABEL_OF, PAIR, Clients, write_biased_archive
+from tests.service.serving import Service
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +38,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_versions_default_and_workers_survive_kills_and_restarts(service: Service, store: Path) -> None:
-    service.start("--archive", store / "nli-1.0.mar")
+    service.begin("--archive", store / "nli-1.0.mar")
+    assert statuses_until_ready(service)[:1] == [503]
+    assert requests.post(service.url, json=PAIR, timeout=30).status_code == 200  # as soon as it says ready
+    service.wait_until_ready()
     assert service.manage("register", store / "nli-2.0.mar").returncode == 0
     assert service.manage("promote", "2.0").returncode == 0
     workers = suitable_workers(store / "nli-1.0.mar")
@@ -120,6 +64,9 @@ def test_versions_default_and_workers_survive_kills_and_restarts(service: Servic
         requests.post(service.url, json={"premise": "비", "hypothesis": "남자"}, timeout=30).json()["label"]
         == LABEL_OF["2.0"]
     )
+
+    evidence = service.folder / "logs" / "previous-1"  # of the service that was killed
+    assert "model tiny ready" in (evidence / "model.log").read_text(encoding="utf-8")
 
     (java,) = [each for each in service.processes() if "org.pytorch.serve.ModelServer" in each.cmdline()]
     java.kill()
@@ -152,13 +99,29 @@ def test_sigterm_does_so_behind_the_gateway_too(service: Service, store: Path) -
     stop_under_load(service, f"http://127.0.0.1:{port}/predictions/nli")
 
 
+def statuses_until_ready(service: Service) -> list[int]:
+    """What `/ready` answers one after another while the service starts."""
+    statuses: list[int] = []
+    deadline = time.monotonic() + 120
+    while statuses[-1:] != [200]:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(requests.ConnectionError):
+            statuses.append(requests.get(service.readiness_url, timeout=5).status_code)
+        time.sleep(0.1)
+    return statuses
+
+
 def stop_under_load(service: Service, url: str) -> None:
     """Stop it while clients ask at `url`: what was sent before is answered, and all is gone."""
     assert service.process
     with Clients(url) as clients:
         clients.wait_for(200)
+        assert requests.get(service.readiness_url, timeout=1).status_code == 200
         asked = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        draining = requests.get(service.readiness_url, timeout=1)
+        assert (draining.status_code, draining.json()["reason"]) == (503, "draining")
         service.process.communicate(timeout=200)
         ended = time.monotonic()
     assert service.process.returncode == 0

@@ -43,7 +43,7 @@ def test_the_same_input_gives_the_same_bytes(
     tiny_checkpoint: Path, tiny_archive: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy", copy_function=shutil.copyfile)
-    again = build_archive(copy, "1.0", tmp_path / "again.mar")
+    again = build_archive(copy, "1.0", tmp_path / "한글, $ 100% 'a'" / "again.mar")
     assert again.read_bytes() == tiny_archive.read_bytes()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.torchserve.logs import last_complaint, worker_fault
+from scripts.torchserve.logs import KEPT, last_complaint, set_aside, worker_fault
 
 DIED = "Backend worker process died."
 
@@ -33,3 +33,19 @@ def test_the_launchers_complaint_comes_before_the_servers(tmp_path: Path) -> Non
     assert last_complaint(tmp_path) == f"WARN old Java (more in {tmp_path})"
     (tmp_path / "console.log").write_text("hello\njava: Error: no memory\nbye\n", encoding="utf-8")
     assert last_complaint(tmp_path) == f"java: Error: no memory (more in {tmp_path})"
+
+
+def test_the_logs_of_the_last_starts_are_kept_and_no_more(tmp_path: Path) -> None:
+    set_aside(tmp_path)  # a first start has nothing to keep
+    assert list(tmp_path.iterdir()) == []
+    for start in range(KEPT + 2):
+        for name in ("console.log", "requests.1.log"):
+            (tmp_path / name).write_text(f"start {start}", encoding="utf-8")
+        set_aside(tmp_path)
+    kept = {
+        folder.name: (folder / "console.log").read_text(encoding="utf-8") for folder in tmp_path.iterdir()
+    }
+    assert kept == {f"previous-{number}": f"start {KEPT + 2 - number}" for number in range(1, KEPT + 1)}
+    assert (tmp_path / "previous-1" / "requests.1.log").exists()
+    set_aside(tmp_path)  # a start that wrote nothing pushes nothing out
+    assert (tmp_path / f"previous-{KEPT}").exists()

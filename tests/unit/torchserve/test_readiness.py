@@ -78,6 +78,15 @@ def test_draining_is_announced_at_once(server: StandIn, readiness: Readiness) ->
     assert ask(readiness) == (503, "draining")
 
 
+@pytest.mark.parametrize(
+    ("host", "asked"), [("0.0.0.0", "127.0.0.2"), ("[::1]", "[::1]")], ids=["every interface", "IPv6"]
+)
+def test_it_listens_where_it_is_told(server: StandIn, host: str, asked: str) -> None:
+    with Readiness(Management(server.url), 0, host) as readiness:
+        port = readiness.url.rpartition(":")[2]
+        assert requests.get(f"http://{asked}:{port}", timeout=5).status_code == 200
+
+
 def test_other_paths_are_unknown(readiness: Readiness) -> None:
     assert ask(readiness, "/healthz") == (404, "ask for /ready")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from handler.errors import ConfigurationError
-from scripts.model.archive import build_archive
 from scripts.torchserve.saved_state import RECORD, SNAPSHOTS, SavedState, describe_start, record_start
+from tests.unit.torchserve.packing import write_archive
 
 
 def snapshot(**versions: bool) -> dict[str, Any]:
@@ -84,28 +84,29 @@ def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
         SavedState.read(tmp_path)
 
 
-def test_archives_come_with_the_default_first(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_archives_come_with_the_default_first(tmp_path: Path) -> None:
     for version in ("1.0", "2.0"):
-        build_archive(tiny_checkpoint, version, tmp_path / f"nli-{version}.mar")
+        write_archive(tmp_path / f"nli-{version}.mar", version)
     registered = SavedState({}, tmp_path, snapshot(v1=False, v2=True))
     assert [archive.name for archive in registered.archives()] == ["nli-2.0.mar", "nli-1.0.mar"]
     assert json.loads(registered.settings()["model_snapshot"]) == registered.snapshot
 
 
-def test_an_archive_that_is_gone_or_another_stops_the_start(tiny_archive: Path, tmp_path: Path) -> None:
+def test_an_archive_that_is_gone_or_another_stops_the_start(tmp_path: Path) -> None:
     registered = SavedState({}, tmp_path, snapshot(v2=True))
     with pytest.raises(ConfigurationError, match="which is gone or holds another version"):
         registered.archives()
-    (tmp_path / "nli-2.0.mar").write_bytes(tiny_archive.read_bytes())  # it says 1.0
+    write_archive(tmp_path / "nli-2.0.mar", "1.0")
     with pytest.raises(ConfigurationError, match="which is gone or holds another version"):
         registered.archives()
 
 
-def test_the_same_content_is_the_same_start(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    archive = build_archive(tiny_checkpoint, "1.0", tmp_path / "nli.mar")
+def test_the_same_content_is_the_same_start(tmp_path: Path) -> None:
+    archive = tmp_path / "nli.mar"
+    write_archive(archive, "1.0")
     first = describe_start([archive], None)
-    build_archive(tiny_checkpoint, "1.0", archive, force=True)
+    write_archive(archive, "1.0")
     assert describe_start([archive], None) == first
     assert describe_start([archive], 2) != first
-    build_archive(tiny_checkpoint, "2.0", archive, force=True)
+    write_archive(archive, "2.0")
     assert describe_start([archive], None) != first

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handler.errors import ConfigurationError
-from scripts.model.archive import build_archive
+from scripts import PROJECT
+from scripts.torchserve import gateway, server
+from scripts.torchserve.draining import DRAIN_SECONDS
+from scripts.torchserve.ports import Ports
+from scripts.torchserve.processes import end, family_of
 from scripts.torchserve.saved_state import SavedState, describe_start
-from scripts.torchserve.service import plan, sole_use
+from scripts.torchserve.server import TorchServe
+from scripts.torchserve.service import STOP_SECONDS, StopSignals, plan, serve, sole_use
+from tests.unit.torchserve.packing import write_archive
 
 
 @pytest.fixture(scope="module")
-def store(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     for version in ("1.0", "2.0", "3.0"):
-        build_archive(tiny_checkpoint, version, folder / f"nli-{version}.mar")
+        write_archive(folder / f"nli-{version}.mar", version)
     return folder
 
 
@@ -77,3 +86,54 @@ def test_a_folder_is_for_one_service_and_free_afterwards(tmp_path: Path) -> None
         pass
     with sole_use(tmp_path):
         pass
+
+
+def test_a_signal_while_a_process_is_started_is_held_until_it_is_known() -> None:
+    signals = StopSignals()
+    known: list[bool] = []
+
+    def start() -> None:
+        with signals.held():
+            signal.raise_signal(signal.SIGTERM)
+            known.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert known
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.asked.is_set()
+        signals.ignore()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signals.restore()
+
+
+def test_sigterm_between_start_and_remembering_leaves_no_process(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGTERM)  # the process runs, and nobody has its number yet
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Interrupted)
+        serve(TorchServe(tmp_path / "ts", [tiny_archive], Ports.free()), lambda: None)
+    (launcher,) = started[:1]
+    try:
+        assert launcher.poll() is not None
+    finally:
+        end(family_of(launcher.pid))
+
+
+def test_the_documented_time_to_stop_is_that_of_the_constants() -> None:
+    text = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
+    parts = [float(number) for number in re.findall(r"\((\d+) s at most\)", text)]
+    assert parts == [gateway.STOP_SECONDS, DRAIN_SECONDS, server.STOP_SECONDS + 3 * server.KILL_SECONDS]
+    (total,) = re.findall(r"give a service manager (\d+) s plus the drain delay", text)
+    assert STOP_SECONDS <= int(total) < STOP_SECONDS + 2
