@@ -116,7 +116,11 @@ def build_archive(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive-") as name:
         staging = Path(name)
         code = staging / "project" / "handler"
-        shutil.copytree(PROJECT / "handler", code, ignore=shutil.ignore_patterns("__pycache__", "service.py"))
+        for file in (PROJECT / "handler").rglob("*.*"):  # without modes: the project may be read-only
+            if "__pycache__" not in file.parts and file.name != "service.py":
+                target = code / file.relative_to(PROJECT / "handler")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         served = staging / "served"
         served.mkdir()
         write_model(checked, precision, served, calibration, report)

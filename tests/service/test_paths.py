@@ -20,7 +20,7 @@ from scripts.torchserve.ports import Ports
 from tests.service.loading import PAIR
 from tests.service.serving import Service
 
-ANY = "한글 이름, $HOME 100%d ${sys:x} 'a' \"b\" \\n#?"
+ANY = "한글 이름, $HOME 100%d ${x} 'a' \"b\" \\n#?"
 
 
 @pytest.fixture(scope="module")
