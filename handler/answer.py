@@ -110,7 +110,7 @@ def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) ->
 
 def render_error(error: RequestError, for_kserve: bool) -> Response:
     """The response to a request that can't be answered; KServe's clients want another content type."""
-    return Response(error.to_json(for_kserve), "application/json" if for_kserve else JSON)
+    return Response(error.to_json(for_kserve), "application/json" if for_kserve else JSON, error.headers)
 
 
 def render_metadata(labels: Sequence[str], model: ModelIdentity) -> Response:

@@ -30,6 +30,11 @@ class EncodedRequest:
     request: Request
     pairs: list[EncodedPair]
 
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that the model reads of it."""
+        return sum(len(pair.input_ids) for pair in self.pairs)
+
 
 def kept_tokens(premise: int, hypothesis: int, budget: int) -> tuple[int, int]:
     """Number of tokens of each text that remain when a pair is cut to `budget` tokens.

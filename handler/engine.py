@@ -26,6 +26,12 @@ WARM_UP_SECONDS = 3.0
 """Time after which warm-up ends. Only large models reach it, whose large batches take so long that preparing
 for their shape adds little."""
 
+MEASURED_SECONDS = 0.2
+"""Time for which the throughput is measured, or one model batch where that takes longer."""
+
+MEASURED_POSITIONS = 1024
+"""Largest size of the model batch by which the throughput is measured."""
+
 Probabilities = NDArray[np.float64]
 """Shape [labels]; one pair's probabilities in the order of the checkpoint's labels."""
 
@@ -102,6 +108,17 @@ class Engine:
                 )
             if monotonic() - began > WARM_UP_SECONDS:
                 return
+
+    def throughput(self) -> float:
+        """Tokens per second in full model batches, measured for a moment; call `warm_up` before."""
+        fitting = (batch for batch in self._batcher.examples() if batch.size <= MEASURED_POSITIONS)
+        batch = max(fitting, key=lambda each: each.size)
+        self._run(batch)  # as warm-up may have ended before this shape
+        began, runs = monotonic(), 0
+        while not runs or monotonic() - began < MEASURED_SECONDS:
+            self._run(batch)
+            runs += 1
+        return runs * batch.tokens / (monotonic() - began)
 
     def _run(self, batch: ModelBatch) -> Sequence[Probabilities | InferenceFailed]:
         """The results of one forward pass, in the order of the batch's pairs."""

@@ -7,10 +7,11 @@
         ├── InvalidPair          400  a premise or a hypothesis is missing or unusable
         ├── LimitExceeded        413  more than this service takes at once
         ├── UnsupportedEncoding  415  the body is compressed in a way that is not read
+        ├── Overloaded           503  more comes in than can be answered in time
         ├── InferenceFailed      500  the model gave no usable answer for a pair
         └── InternalError        500  a fault of ours
 
-Nothing else in the project writes a status code.
+Nothing else in the handler writes a status code.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class RequestError(ServiceError):
     status: ClassVar[int]
     reason: ClassVar[str]
     type: ClassVar[str]
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Further headers of the response, name and value."""
+        return ()
 
     def at(self, where: str) -> Self:
         """The same error, with the path of the pair it concerns before its message."""
@@ -79,6 +85,24 @@ class UnsupportedEncoding(RequestError):
     status = 415
     reason = "Unsupported Media Type"
     type = "unsupported_encoding"
+
+
+class Overloaded(RequestError):
+    """The request would be answered too late, or nobody waits for it any more."""
+
+    status = 503
+    reason = "Service Unavailable"
+    type = "overloaded"
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        """Keep the seconds after which the client may try again."""
+        super().__init__(message)
+        self._retry_after = retry_after
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The seconds after which the client may try again."""
+        return (("Retry-After", str(self._retry_after)),)
 
 
 class InferenceFailed(RequestError):

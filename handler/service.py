@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import torch
@@ -25,11 +25,12 @@ from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 
+from handler.admission import Arrival, Capacity, Item, seconds_since
 from handler.answer import ModelIdentity, Response, make_answer, render, render_error, render_metadata
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedRequest, PairEncoder
 from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
-from handler.errors import InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.errors import ConfigurationError, InferenceFailed, InternalError, InvalidRequest, RequestError
 from handler.headers import RequestHeaders
 from handler.page import load_page
 from handler.recording import BatchRecord, RequestRecord
@@ -39,6 +40,9 @@ from handler.request import parse_request
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_RESPONSE_TIMEOUT = 120
+"""TorchServe's `responseTimeout` in seconds, where `model-config.yaml` doesn't have it."""
 
 
 def _import_base_handler_without_openvino() -> Any:
@@ -86,14 +90,22 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         )
         self.engine = load_engine(self.checkpoint, self.device, threads)
         self.engine.warm_up()
-        self.requests = 0  # that this worker has taken, described ones apart
+        self.capacity = self._measure_capacity(config.get("responseTimeout", DEFAULT_RESPONSE_TIMEOUT))
+        self.requests = 0  # that this worker has answered, descriptions apart
         self.initialized = True
         self.context = context
         self.metric_lines = JoinedLines(sys.stdout)
         metrics_log = logging.getLogger("ts.metrics")
         metrics_log.handlers, metrics_log.propagate = [self.metric_lines], False
         self.recorder = Recorder(self._record, self._beat)
-        logger.info("model %s ready on %s with %d threads", self.checkpoint.identity, self.device, threads)
+        logger.info(
+            "model %s ready on %s with %d threads: %d tokens per second, at most %d in a batch",
+            self.checkpoint.identity,
+            self.device,
+            threads,
+            self.capacity.tokens_per_second,
+            self.capacity.batch_tokens,
+        )
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer a batch of requests, one body each, in order."""
@@ -107,8 +119,10 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             return self.postprocess(answered)
         finally:
             try:
+                requests = tuple(self._request_records(prepared, answered))
+                self.requests += len(requests)
                 record = BatchRecord(
-                    tuple(self._request_records(prepared, answered)),
+                    requests,
                     datetime.now(UTC),
                     infer_seconds=infer_seconds,
                     handler_seconds=perf_counter() - began,
@@ -119,15 +133,17 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             except Exception as error:  # a request that can't be recorded is answered all the same
                 _internal_error(error)
 
-    def preprocess(self, data: list[Mapping[str, Any]]) -> list[EncodedRequest | Response | RequestError]:
+    def preprocess(self, data: list[Mapping[str, Any]]) -> list[Item]:
         """Bytes → encoded pairs, request by request; what is answered without the model is answered here."""
-        return [self._prepare(index, fields) for index, fields in enumerate(data)]
+        now = time()
+        arrivals = [self._arrival(index, fields, now) for index, fields in enumerate(data)]
+        return self.capacity.admit(arrivals, lambda index: self._prepare(index, data[index]))
 
-    def inference(
-        self, data: list[EncodedRequest | Response | RequestError]
-    ) -> tuple[list[Response | RequestError], Inference]:
+    def inference(self, data: list[Item]) -> tuple[list[Response | RequestError], Inference]:
         """Encoded pairs → answers: the pairs of all requests together; and what went through the model."""
+        began = perf_counter()
         inferred = self._infer([item for item in data if isinstance(item, EncodedRequest)])
+        self.capacity.observe(inferred.tokens, perf_counter() - began)
         results = iter(inferred.results)
         answered = [
             self._answer(item, islice(results, len(item.pairs))) if isinstance(item, EncodedRequest) else item
@@ -156,20 +172,42 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             "labels": list(self.checkpoint.labels),
             "max_seq_length": self.checkpoint.max_seq_length,
             "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars"}),
+            "capacity": {
+                "tokens_per_second": round(self.capacity.tokens_per_second),
+                "batch_tokens": self.capacity.batch_tokens,
+                "deadline_seconds": self.capacity.deadline,
+            },
             "source": self.checkpoint.source,
             "source_sha256": self.checkpoint.source_sha256,
             "device": str(self.device),
             "worker": {"pid": os.getpid(), "requests": self.requests},
         }
 
-    def _prepare(self, index: int, fields: Mapping[str, Any]) -> EncodedRequest | Response | RequestError:
+    def _measure_capacity(self, response_timeout: float) -> Capacity:
+        # A worker that passes TorchServe's limit is killed, so none comes near.
+        longest = response_timeout / 2
+        if self.settings.deadline_seconds > longest:
+            raise ConfigurationError(
+                f"model-config.yaml: deadline_seconds must be at most half of responseTimeout, {longest:g}"
+            )
+        return Capacity(self.engine.throughput(), self.settings.deadline_seconds, longest)
+
+    def _arrival(self, index: int, fields: Mapping[str, Any], now: float) -> Arrival:
+        try:
+            headers = self._headers(index)
+            waited = seconds_since(headers.get("x-request-start"), now)
+            return Arrival(sum(map(len, fields.values())), waited)
+        except Exception as error:
+            _internal_error(error)
+            return Arrival(0)
+
+    def _prepare(self, index: int, fields: Mapping[str, Any]) -> Item:
         try:
             headers = self._headers(index)
             if headers.ask_for_description(fields):
                 return Response(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
             if headers.get("x-answer") == "metadata":
                 return render_metadata(self.checkpoint.labels, self.identity)
-            self.requests += 1
             if headers.asks_for_explanation:
                 raise InvalidRequest("explanations are not offered; post to /predictions instead")
             if not any(fields.values()) and "text/html" in (headers.get("accept") or ""):
@@ -233,7 +271,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
 
     def _request_records(
         self,
-        prepared: Sequence[EncodedRequest | Response | RequestError],
+        prepared: Sequence[Item],
         answered: Sequence[Response | RequestError],
     ) -> Iterable[RequestRecord]:
         for index, (before, after) in enumerate(zip(prepared, answered, strict=True)):

@@ -25,6 +25,10 @@ class HandlerSettings(BaseModel):
     """Largest size of a compressed body once it is unpacked; more is answered with 413. TorchServe itself
     bounds what is sent (`max_request_size`)."""
 
+    deadline_seconds: float = Field(default=10, gt=0)
+    """Longest time from the arrival of a request to its response; what would take longer is answered with
+    503. A request that is computed alone may take longer (`handler.admission`)."""
+
     threads: int = Field(default=0, ge=0)
     """Number of threads of a worker's forward pass; 0 is one for a small model, and for a large one the
     machine's cores shared among its `minWorkers`."""

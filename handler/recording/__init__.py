@@ -44,7 +44,7 @@ class RequestRecord:
             id=request_id,
             outcome=ANSWERED if encoded else PAGE,
             pairs=len(pairs),
-            tokens=sum(len(pair.input_ids) for pair in pairs),
+            tokens=encoded.tokens if encoded else 0,
             truncated=sum(pair.truncated for pair in pairs),
         )
         if isinstance(response, RequestError):

@@ -20,6 +20,7 @@ from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import PredictionException, Service
 
 from handler import service as module
+from handler.admission import Capacity
 from handler.answer import Response
 from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Engine, Inference
@@ -135,7 +136,11 @@ def test_initialize_has_bodies_passed_as_bytes_and_says_what_is_ready(
     worker.written("nli_worker_heartbeats_total")
     assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
     identity = worker.handler.checkpoint.identity
-    assert f"model {identity} ready on cpu with 1 threads" in caplog.messages
+    capacity = worker.handler.capacity
+    assert (
+        f"model {identity} ready on cpu with 1 threads: {int(capacity.tokens_per_second)} tokens per second, "
+        f"at most {capacity.batch_tokens} in a batch"
+    ) in caplog.messages
 
 
 def test_a_bad_setting_stops_the_start(
@@ -144,6 +149,15 @@ def test_a_bad_setting_stops_the_start(
     shutil.copytree(model_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model-config.yaml").write_text("handler: {max_pair: 3}")
     with pytest.raises(ConfigurationError, match="max_pair"):
+        Worker(tmp_path, process_state)
+
+
+def test_a_deadline_beyond_torchserve_s_limit_stops_the_start(
+    model_folder: Path, process_state: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model-config.yaml").write_text("{responseTimeout: 30, handler: {deadline_seconds: 15.5}}")
+    with pytest.raises(ConfigurationError, match="at most half of responseTimeout, 15"):
         Worker(tmp_path, process_state)
 
 
@@ -281,6 +295,11 @@ def failing(
     return wrapper
 
 
+def test_a_body_of_unknown_size_is_read(worker: Worker) -> None:
+    odd = raw_message([{"name": "body", "value": 5, "contentType": ""}], JSON)
+    assert statuses(worker.answers(odd, message(PAIR))) == [(400, "invalid_request"), (200, None)]
+
+
 def test_an_error_while_encoding_fails_its_own_request(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -345,6 +364,32 @@ def test_what_can_t_be_recorded_is_answered(
     monkeypatch.setattr(worker.handler.recorder, "put", put)
     assert statuses(worker.answers(message(PAIR))) == [(200, None)]
     assert "RuntimeError at test_service.py" in caplog.text
+
+
+# --- overload --------------------------------------------------------------------------------------
+
+
+def test_what_is_too_much_is_refused_and_counted(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.handler, "capacity", Capacity(50.0, deadline=2, longest=60))
+    taken = worker.handler.requests
+    others = [PAIR | {"hypothesis": f"{number} " * 9} for number in range(8)]
+    answers = worker.answers(message(others), message(PAIR), message(others))
+    assert statuses(answers) == [(503, "overloaded"), (200, None), (503, "overloaded")]
+    assert worker.service.context.get_response_headers(0)["Retry-After"] == "1"
+    assert worker.handler.requests == taken + 3
+
+
+def test_a_request_that_is_too_old_is_refused(worker: Worker) -> None:
+    now = time.time()
+    old, young = (JSON | {"X-Request-Start": f"t={now - age:.3f}"} for age in (10.5, 3))
+    answers = worker.answers(message(PAIR, old), message(PAIR, young), message(b"{", old))
+    assert statuses(answers) == [(503, "overloaded"), (200, None), (503, "overloaded")]
+
+
+def test_the_throughput_follows_the_batches(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.handler, "capacity", Capacity(1e9, deadline=2, longest=60))
+    worker.answers(message([PAIR | {"hypothesis": f"{number} " * 30} for number in range(64)]))
+    assert worker.handler.capacity.tokens_per_second < 1e9
 
 
 # --- gRPC ------------------------------------------------------------------------------------------
