@@ -68,13 +68,13 @@ def main() -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, ask)
-    with gateway:
-        print(f"ready: {gateway.url} in front of {settings.service}\nCtrl-C stops it.", flush=True)
-        try:
+    try:
+        with gateway:
+            print(f"ready: {gateway.url} in front of {settings.service}\nCtrl-C stops it.", flush=True)
             while gateway.is_running():
                 time.sleep(0.5)
-        except KeyboardInterrupt:
-            return 0
+    except KeyboardInterrupt:
+        return 0
     raise ConfigurationError(f"nginx ended unasked; see {arguments.log}")
 
 
