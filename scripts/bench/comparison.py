@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
+import contextlib
+import os
+import platform
 import random
-import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
-from handler.errors import ConfigurationError
+from handler.encoding import PairEncoder
+from handler.errors import ServiceError
 from handler.request import SentencePair
-from scripts.bench.load import Measured, measure_load
-from scripts.bench.targets import Target, bare_engine, peer, served
-from scripts.torchserve.sizing import suitable_workers
+from scripts.bench.load import Measured
+from scripts.bench.plan import Plan
+from scripts.bench.targets import Target
 
-PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
-"""What a module of `scripts/peers` needs."""
 
-TUTORIAL = "tutorial (Flask)"
+class TargetError(ServiceError):
+    """A target answered wrongly or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,62 @@ class Row:
     name: str
     measured: Measured
     engine: str | None = None
-    """The target that is this one's engine without a server."""
+    """Name of the target that is this one's engine without a server."""
 
 
-def benchmark(targets: Sequence[Target], clients: Sequence[int], seconds: float, rounds: int) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The conditions under which a benchmark ran."""
+
+    model: str
+    pairs: int
+    tokens: float
+    """Average number of tokens of a pair."""
+    seconds: float
+    """Length of each measurement."""
+    rounds: int
+    machine: str
+    cores: int
+    date: str
+    ready: dict[str, float]
+    """Seconds from start until ready, by name of the service."""
+
+
+def compare(
+    plan: Plan, pairs: Sequence[SentencePair], clients: Sequence[int], seconds: float, rounds: int
+) -> tuple[list[Row], Conditions]:
+    """Start what a plan says, and measure it.
+
+    Raises:
+        ServiceError: a target doesn't start, or answers wrongly.
+    """
+    checkpoint = Checkpoint.read(plan.checkpoint)
+    encoded = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length).encode(pairs)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        targets, ready = plan.start(scratch, pairs, stack)
+        rows = measure_in_turns(targets, clients, seconds, rounds)
+    conditions = Conditions(
+        model=checkpoint.name,
+        pairs=len(pairs),
+        tokens=float(np.mean([len(pair.input_ids) for pair in encoded])),
+        seconds=seconds,
+        rounds=rounds,
+        machine=_processor(),
+        cores=os.cpu_count() or 1,
+        date=datetime.now(UTC).date().isoformat(),
+        ready=ready,
+    )
+    return rows, conditions
+
+
+def measure_in_turns(
+    targets: Sequence[Target], clients: Sequence[int], seconds: float, rounds: int
+) -> list[Row]:
     """Measure each target with each number of clients, in turns, `rounds` times.
 
     Raises:
-        ConfigurationError: a target answered wrongly or not at all.
+        TargetError: a target answered wrongly or not at all.
     """
     for each in targets:  # Java and Python get fast by being used
         each.measure(max(clients), seconds)
@@ -52,9 +101,9 @@ def benchmark(targets: Sequence[Target], clients: Sequence[int], seconds: float,
         try:
             measured = each.measure(count, seconds)
         except OSError as error:
-            raise ConfigurationError(f"{each.name} failed with {count} clients: {error}") from None
+            raise TargetError(f"{each.name} failed with {count} clients: {error}") from None
         if measured.wrong or not measured.requests:
-            raise ConfigurationError(
+            raise TargetError(
                 f"{each.name} with {count} clients: {measured.wrong} of {measured.requests} answers are wrong"
             )
         found.setdefault((count, each.name), []).append(measured)
@@ -63,7 +112,7 @@ def benchmark(targets: Sequence[Target], clients: Sequence[int], seconds: float,
 
 
 def generated_pairs(count: int) -> list[SentencePair]:
-    """Pairs that are like KLUE's in length, for where there is no data at hand."""
+    """Pairs of about the length of KLUE's, for use without a data set."""
     words = "남자가 여자가 아이가 사람들이 비가 집에서 학교에서 책을 천천히 열심히 어제 읽는다 간다 온다"
     chance = random.Random(0)
 
@@ -79,41 +128,9 @@ def _median(runs: Sequence[Measured]) -> Measured:
     return Measured(**(values | whole))  # type: ignore[arg-type]
 
 
-def start_targets(
-    arguments: argparse.Namespace, folders: Sequence[Path], pairs: Sequence[SentencePair], stack: ExitStack
-) -> tuple[list[Target], dict[str, float]]:
-    """Start what is compared, with the unpacked archives; and the seconds until the service was ready."""
-    targets: list[Target] = []
-    ready: dict[str, float] = {}
-
-    def add(name: str, url: str, pid: int, engine: str | None = None) -> None:
-        def measure(clients: int, seconds: float) -> Measured:
-            return measure_load(url, pairs, clients, seconds, pid)
-
-        targets.append(Target(name, measure, engine))
-
-    wanted = [name for name in PACKAGES if name not in arguments.without]
-    installed = [name for name in wanted if importlib.util.find_spec(PACKAGES[name])]
-    for name in wanted:
-        if name not in installed:
-            print(f"{name} is left out: scripts/setup bench", file=sys.stderr)
-    log = folders[0].parent
-    if "tutorial" in installed:
-        add(TUTORIAL, *stack.enter_context(peer("tutorial", arguments.checkpoint, 1, log / "tutorial.log")))
-    for archive, folder in zip(arguments.archive, folders, strict=True):
-        precision = Checkpoint.read(folder).precision
-        engine = f"bare engine, {precision}"
-        targets.append(bare_engine(folder, pairs, engine))
-        for workers in arguments.workers or [suitable_workers(archive)]:
-            how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
-            name = f"this service, {how}"
-            began = time.monotonic()
-            running = stack.enter_context(served(archive, folder.with_suffix(f".ts{workers}"), workers))
-            ready[name] = time.monotonic() - began
-            add(name, *running, engine)
-            if folder is folders[-1]:
-                for each in installed:
-                    if each != "tutorial":
-                        file = log / f"{each}{workers}.log"
-                        add(f"{each}, {how}", *stack.enter_context(peer(each, folder, workers, file)))
-    return targets, ready
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()

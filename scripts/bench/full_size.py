@@ -26,10 +26,10 @@ SHAPE = {
     "intermediate_size": 3072,
     "max_position_embeddings": 300,
 }
-"""As `config.json` of beomi/kcbert-base has it."""
+"""The shape in `config.json` of beomi/kcbert-base."""
 
 INITIALIZER_RANGE = 0.05
-"""More than BERT's 0.02, with which a model that never learnt gives every pair the same answer."""
+"""More than BERT's 0.02, with which an untrained model gives every pair the same answer."""
 
 
 def make_full_size(texts: Iterable[str], output: Path, shape: Mapping[str, int] = SHAPE) -> Path:

@@ -1,4 +1,4 @@
-"""A closed loop of clients: each sends its next pair once it has its last answer, and checks every answer."""
+"""A closed loop of clients: each sends its next pair after the last answer, and checks every answer."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
 
 from handler.request import SentencePair
+from scripts.torchserve.processes import family_of
 
 WARM_UP_SHARE = 0.2
-"""Of the time of a measurement, at its beginning, that isn't counted."""
+"""Share of a measurement's time, at its beginning, that isn't counted."""
 
 ANSWER_SECONDS = 60
-"""How long the last answers may take, and how much longer a measurement goes on to have any."""
+"""Seconds for the last answers, and by which a measurement without any is prolonged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a number of clients got in one measurement."""
+    """The figures of one measurement with a number of clients."""
 
     clients: int
     requests: int
@@ -36,7 +36,7 @@ class Measured:
     p95_ms: float
     p99_ms: float
     cpu: float
-    """Cores that the server kept busy, on average."""
+    """Average number of cores that the server kept busy."""
     memory_mb: float
     """Resident memory of the server's processes, shared pages counted once for each."""
 
@@ -48,7 +48,7 @@ class _Client(asyncio.Protocol):
         self._head = head
         self._pairs = cycle([*pairs[first:], *pairs[:first]])
         self.answers: list[tuple[float, float]] = []
-        """When each answer came, and how long it took, in seconds."""
+        """Time of arrival and duration of each answer, in seconds."""
         self.wrong = 0
         self.stopped = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -84,7 +84,7 @@ class _Client(asyncio.Protocol):
             self._send()
 
     async def _connect_again(self) -> None:
-        """Go on with a server that answers once a connection, as Flask's does."""
+        """Connect again to a server that answers once a connection, as Flask's does."""
         place = self._transport.get_extra_info("peername")
         self._transport.abort()  # a reset that arrives from here on is none of the new connection's
         await asyncio.get_running_loop().create_connection(lambda: self, *place)
@@ -110,7 +110,7 @@ class _Client(asyncio.Protocol):
 def measure_load(
     url: str, pairs: Sequence[SentencePair], clients: int, seconds: float, server: int
 ) -> Measured:
-    """Ask `url` with `clients` connections; `server` is the process above all of its own.
+    """Send pairs to `url` over `clients` connections; `server` is the server's topmost process.
 
     It takes `seconds`, or longer where not every client has an answer by then.
 
@@ -145,7 +145,7 @@ async def _measure(
             break
         await asyncio.sleep(0.1)
     ended, used = time.perf_counter(), _cpu_seconds(server) - cpu
-    memory = sum(process.memory_info().rss for process in _family(server)) / 1e6
+    memory = sum(process.memory_info().rss for process in family_of(server)) / 1e6
     for client in running:
         client.stop()
     async with asyncio.timeout(ANSWER_SECONDS):
@@ -158,14 +158,5 @@ async def _measure(
     return Measured(clients, len(times), wrong, rate, float(p50), float(p95), float(p99), busy, memory)
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
-
-
 def _cpu_seconds(pid: int) -> float:
-    total = 0.0
-    for process in _family(pid):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
+    return sum(sum(process.cpu_times()[:2]) for process in family_of(pid))

@@ -1,18 +1,18 @@
-"""What a benchmark found, as a table and as a plot."""
+"""The figures of a benchmark, as tables and as a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from handler.errors import ConfigurationError
-from scripts.bench.comparison import TUTORIAL, Row
+from scripts.bench.comparison import Conditions, Row
+from scripts.bench.plan import TUTORIAL
 from scripts.command_line.tables import markdown_table
 
 
-def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[str, Any]) -> str:
-    """The result for people: ratios first."""
+def to_markdown(rows: Sequence[Row], about: Conditions) -> str:
+    """The figures for people, ratios first."""
     names = list(dict.fromkeys(row.name for row in rows))
     clients = sorted({row.measured.clients for row in rows})
     by_key = {(row.name, row.measured.clients): row.measured for row in rows}
@@ -45,13 +45,10 @@ def to_markdown(rows: Sequence[Row], seconds: float, rounds: int, about: dict[st
             figures.append([name, str(count), *times, f"{one.cpu:.2f}", f"{one.memory_mb:.0f}"])
     header = ["", "clients", "pairs/s", "p50 ms", "p95 ms", "p99 ms", "cores", "memory MB"]
     lines += [markdown_table(header, figures)]
-    how = f"{rounds} rounds of {seconds:g} s each, in turns; median of the rounds"
-    lines += [
-        "",
-        f"{about['model']}, {about['pairs']} pairs of {about['tokens']:.0f} tokens on average; {how}.",
-    ]
-    lines += [f"{about['machine']}, {about['cores']} cores, {about['date']}."]
-    lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about["ready"].items()]
+    how = f"{about.rounds} rounds of {about.seconds:g} s each, in turns; median of the rounds"
+    lines += ["", f"{about.model}, {about.pairs} pairs of {about.tokens:.0f} tokens on average; {how}."]
+    lines += [f"{about.machine}, {about.cores} cores, {about.date}."]
+    lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about.ready.items()]
     return "\n".join(lines)
 
 

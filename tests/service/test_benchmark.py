@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts import PROJECT
-from scripts.bench.comparison import TUTORIAL, Row, benchmark, generated_pairs
+from scripts.bench.comparison import Conditions, Row, TargetError, generated_pairs, measure_in_turns
 from scripts.bench.load import Measured, measure_load
+from scripts.bench.plan import TUTORIAL
 from scripts.bench.report import to_markdown
 from scripts.bench.targets import Target
 from scripts.torchserve.server import TorchServe
@@ -48,8 +48,8 @@ def test_errors_are_wrong_answers(server: TorchServe) -> None:
 
 def test_a_target_that_answers_wrongly_ends_the_benchmark() -> None:
     liar = Target("liar", lambda clients, seconds: measured(1000, clients, wrong=1))  # noqa: ARG005
-    with pytest.raises(ConfigurationError, match="liar with 8 clients: 1 of 100"):
-        benchmark([liar], [8], 1, 1)
+    with pytest.raises(TargetError, match="liar with 8 clients: 1 of 100"):
+        measure_in_turns([liar], [8], 1, 1)
 
 
 def test_targets_take_turns_and_the_median_counts() -> None:
@@ -63,7 +63,7 @@ def test_targets_take_turns_and_the_median_counts() -> None:
 
         return Target(name, measure)
 
-    rows = benchmark([target("a"), target("b")], [8], 1, 3)
+    rows = measure_in_turns([target("a"), target("b")], [8], 1, 3)
     assert turns == list("abababab")  # the first turn warms up
     assert [(row.name, row.measured.pairs_per_second) for row in rows] == [("a", 20.0), ("b", 8.0)]
 
@@ -72,9 +72,9 @@ def test_ratios_come_first_and_compare_with_the_tutorial_at_its_best() -> None:
     rows = [Row(TUTORIAL, measured(5, 1)), Row(TUTORIAL, measured(10, 8))]
     rows += [Row("bare", measured(200, 1)), Row("bare", measured(1000, 8))]
     rows += [Row("service", measured(100, 1), "bare"), Row("service", measured(250, 8), "bare")]
-    about = {"model": "m", "pairs": 5, "tokens": 30.5, "machine": "M", "cores": 2, "date": "2026-01-01"}
-    about["ready"] = {"service": 3.21}
-    text = to_markdown(rows, 5, 3, about)
+    text = to_markdown(rows, Conditions("m", 5, 30.5, 5, 3, "M", 2, "2026-01-01", {"service": 3.21}))
+    assert "3 rounds of 5 s each" in text
+    assert "service: ready 3.2 s after its start." in text
     assert text.startswith("Times the pairs a second of the tutorial's way at its best (10.0):")
     assert "| service | 10.0 | 25.0 |" in text
     assert "Percent of the pairs a second of its bare engine:" in text
@@ -85,7 +85,8 @@ def test_ratios_come_first_and_compare_with_the_tutorial_at_its_best() -> None:
 def test_the_command_runs_on_a_real_service(
     tiny_checkpoint: Path, tiny_archive: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(PROJECT / "scripts" / "benchmark.py"), "--quick"]
+    command = [sys.executable, str(PROJECT / "scripts" / "benchmark.py"), "--rounds", "1"]
+    command += ["--clients", "1", "4", "--seconds", "1"]
     command += ["--checkpoint", str(tiny_checkpoint), "--archive", str(tiny_archive)]
     command += ["--without", "litserve", "mosec", "--json", str(tmp_path / "speed.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)

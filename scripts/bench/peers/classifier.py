@@ -1,4 +1,4 @@
-"""The service's own modules without TorchServe: the bare engine, and what the other servers wrap."""
+"""The service's own modules without TorchServe, which the other servers wrap."""
 
 from __future__ import annotations
 
@@ -6,39 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from handler.answer import ModelIdentity, describe_answer, make_answer
 from handler.checkpoint import Checkpoint
-from handler.encoding import PairEncoder
-from handler.engine import load_engine, threads_per_worker
+from handler.engine import threads_per_worker
 from handler.errors import InferenceFailed
 from handler.request import SentencePair
+from scripts.pairs.local_model import LocalModel
 
 BATCH = 16
 """Requests answered together by a peer, as in `config/model-config.yaml`."""
 
 
 class Classifier:
-    """The service's own modules, without TorchServe."""
+    """A worker's model, with the threads that a worker of the service has."""
 
-    def __init__(self, folder: Path, as_worker: bool = False) -> None:
-        """Load an unpacked archive, with every core or with the threads that a worker of the service has."""
+    def __init__(self, folder: Path) -> None:
+        """Load an unpacked archive."""
         self.checkpoint = Checkpoint.read(folder)
-        self.encoder = PairEncoder.from_folder(folder, self.checkpoint.max_seq_length)
-        threads = threads_per_worker(0, 1, as_worker and self.checkpoint.small)
-        self.engine = load_engine(self.checkpoint, torch.device("cpu"), threads)
-        self.engine.warm_up()
-        self._model = ModelIdentity(self.checkpoint.name, "nli", "1.0")
+        self.model = LocalModel(self.checkpoint, threads_per_worker(0, 1, self.checkpoint.small))
+        self.model.engine.warm_up()
+        self._identity = ModelIdentity(self.checkpoint.name, "nli", "1.0")
 
     def answer(self, requests: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answer requests of one pair each, together."""
         pairs = [SentencePair(request["premise"], request["hypothesis"]) for request in requests]
-        encoded = self.encoder.encode(pairs)
+        encoded = self.model.encode(pairs)
         answers = []
-        for pair, tokens, result in zip(pairs, encoded, self.engine.probabilities(encoded), strict=True):
+        for pair, tokens, result in zip(
+            pairs, encoded, self.model.engine.probabilities(encoded), strict=True
+        ):
             if isinstance(result, InferenceFailed):
                 raise result
             made = make_answer(pair, self.checkpoint.labels, result, tokens.truncated)
-            answers.append(describe_answer(made, self._model))
+            answers.append(describe_answer(made, self._identity))
         return answers

@@ -16,7 +16,7 @@ class Api(LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Load the model in the worker's process."""
-        self.classifier = Classifier(Path(sys.argv[1]), as_worker=True)
+        self.classifier = Classifier(Path(sys.argv[1]))
 
     def batch(self, inputs: list[Any]) -> list[Any]:
         """Leave the requests as they are."""

@@ -17,7 +17,7 @@ class NliWorker(Worker):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.classifier = Classifier(Path(os.environ["PEER_MODEL"]), as_worker=True)
+        self.classifier = Classifier(Path(os.environ["PEER_MODEL"]))
 
     def forward(self, data: list[Any]) -> list[Any]:
         """Answer a batch."""
