@@ -104,7 +104,8 @@ def peer(name: str, folder: Path, workers: int, scratch: Path) -> Iterator[tuple
         with new_session(url) as session:
             while True:
                 if process.poll() is not None:
-                    raise ConfigurationError(f"{name} ended while starting: {log.read_text()[-300:]}")
+                    reason = log.read_text(errors="replace").strip().rpartition("\n")[2][:200]
+                    raise ConfigurationError(f"{name} ended while starting: {reason}")
                 if time.monotonic() > deadline:
                     raise ConfigurationError(f"{name} is not ready after {START_SECONDS} s")
                 with contextlib.suppress(requests.RequestException):
