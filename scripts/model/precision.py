@@ -16,7 +16,7 @@ from handler.openvino_model import reads_packed
 from scripts.model.export import export_graph, save_graph
 from scripts.model.gate import Comparison, Gate, compare
 from scripts.model.quantization import quantize, split_pairs
-from scripts.pairs.labelled import class_numbers, read_labelled_pairs
+from scripts.pairs.labelled import class_numbers, name_numbers, read_labelled_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _write_int8(
     # Faults in the labels are found before the work.
     order = class_numbers([*pairs, *validation], checkpoint.labels, optional=True).order
     if order:
-        report(f"labels are numbers, read as {', '.join(f'{n} {label}' for n, label in enumerate(order))}")
+        report(f"labels are numbers, read as {name_numbers(order)}")
     learnt, held_out = split_pairs(pairs, validation)
     encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
     graph = export_graph(checkpoint)

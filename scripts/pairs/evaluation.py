@@ -15,7 +15,7 @@ from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
 from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client
-from scripts.pairs.labelled import LabelledPair, class_numbers
+from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers
 from scripts.pairs.text_file import DataError
 
 BATCH = 32
@@ -55,7 +55,7 @@ class Evaluation:
         if self.skipped:
             figures.append(("skipped", f"{self.skipped} without a gold label"))
         if self.label_numbers:
-            figures.append(("numbers", ", ".join(f"{n} {name}" for n, name in enumerate(self.label_numbers))))
+            figures.append(("numbers", name_numbers(self.label_numbers)))
         figures += [("accuracy", f"{self.accuracy:.2%}"), ("ECE", f"{self.calibration_error:.4f}")]
         rows = [("true \\ predicted", *self.labels, "F1")]
         for label, counts in zip(self.labels, self.confusion, strict=True):

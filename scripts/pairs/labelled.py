@@ -45,6 +45,11 @@ class ClassNumbers:
     """The labels that 0, 1, … were read as; None where the file has names alone."""
 
 
+def name_numbers(labels: Sequence[str]) -> str:
+    """What the numbers in a file were read as, for people: `0 entailment, 1 neutral`."""
+    return ", ".join(f"{number} {label}" for number, label in enumerate(labels))
+
+
 def read_labelled_pairs(file: Path) -> list[LabelledPair]:
     """Read every pair of a file that `PairFile` reads.
 
@@ -96,6 +101,5 @@ def class_numbers(
             numbers.append(None)
         else:
             stated = f"the label {pair.label[:40]!r}" if pair.label else "no label"
-            known = ", ".join(f"{name} ({place})" for place, name in enumerate(order))
-            raise DataError(f"{pair.where} has {stated}; the model's labels are {known}")
+            raise DataError(f"{pair.where} has {stated}; the model's labels are {name_numbers(order)}")
     return ClassNumbers(tuple(numbers), tuple(order) if as_numbers else None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from handler.request import SentencePair
 from scripts.pairs.client import Client
+from scripts.pairs.evaluation import evaluate_url
+from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers, read_labelled_pairs
 from scripts.torchserve.management import Management, OperationError, Version
 
 SMOKE_PAIR = SentencePair("한 남자가 기타를 치고 있다.", "남자가 악기를 연주한다.")
@@ -59,24 +61,40 @@ def check_labels(management: Management, labels: tuple[str, ...], default: Versi
         )
 
 
+def read_pairs(management: Management, gate: Gate, default: Version, seconds: float) -> list[LabelledPair]:
+    """Read the labelled pairs of `gate`, and find their labels among the default's.
+
+    Raises:
+        DataError: the file can't be read, or has a label that isn't the default's.
+        OperationError: the default doesn't answer.
+    """
+    pairs = read_labelled_pairs(gate.file)
+    class_numbers(pairs, management.ask_worker(default.version, seconds).labels)
+    return pairs
+
+
 def check_accuracy(
-    management: Management, url: str, gate: Gate, new: str, default: str, say: Callable[[str], None]
+    management: Management,
+    url: str,
+    gate: Gate,
+    pairs: Sequence[LabelledPair],
+    new: str,
+    default: str,
+    say: Callable[[str], None],
 ) -> None:
     """Evaluate a version and the default on the labelled pairs of `gate`.
 
     Raises:
         ServiceError: the new version is not accurate enough, or a pair can't be evaluated.
     """
-    # Imports torch, for which a mere `list` should not have to wait.
-    from scripts.pairs.evaluation import evaluate_url
-    from scripts.pairs.labelled import read_labelled_pairs
-
-    pairs = read_labelled_pairs(gate.file)
-    theirs, ours = (
-        evaluate_url(url, pairs, f"{management.model}/{version}", management.token).accuracy
-        for version in (default, new)
-    )
-    say(f"accuracy on {len(pairs)} pairs: {ours:.4f}; the default has {theirs:.4f}")
+    before = evaluate_url(url, pairs, f"{management.model}/{default}", management.token)
+    # A number in the file means the same label for both versions, whatever the order of their outputs.
+    after = evaluate_url(url, pairs, f"{management.model}/{new}", management.token, before.labels)
+    theirs, ours = before.accuracy, after.accuracy
+    skipped = f" ({before.skipped} without a gold label skipped)" if before.skipped else ""
+    say(f"accuracy on {before.pairs} pairs{skipped}: {ours:.4f}; the default has {theirs:.4f}")
+    if before.label_numbers:
+        say(f"labels are numbers, read as {name_numbers(before.label_numbers)}")
     if ours < gate.min_accuracy:
         raise OperationError(f"version {new} is refused: accuracy {ours:.4f} is below {gate.min_accuracy}")
     if theirs - ours > gate.max_drop:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from handler.errors import ServiceError
-from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer, check_labels
+from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer, check_labels, read_pairs
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.management import Management, OperationError, Version
 from scripts.torchserve.promotions import Promotion, Promotions
@@ -173,10 +173,13 @@ class Operations:
         """
         was_there = self._version_of(archive) is not None
         current = self._management.default()
+        pairs = read_pairs(self._management, gate, current, self._seconds) if gate and current else []
         new = self.register(archive, workers)
         with self._undoing(lambda error: None if was_there else self._unregister(archive, error)):
             if gate is not None and current is not None and new.version != current.version:
-                check_accuracy(self._management, self._url, gate, new.version, current.version, self._say)
+                check_accuracy(
+                    self._management, self._url, gate, pairs, new.version, current.version, self._say
+                )
             self._promote(new.version)
         if current is None or current.version == new.version:
             return

@@ -175,6 +175,29 @@ def test_a_version_that_passes_replaces_the_default(server: TorchServe, store: P
     assert registered(server) == {"2.0": (True, 1)}
 
 
+def test_numbers_and_pairs_without_a_gold_label_are_said(
+    server: TorchServe, store: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    rows = [PAIR | {"label": label} for label in (0, 1, 1, 1, -1)]
+    data = tmp_path / "numbers.json"
+    data.write_text(json.dumps(rows), encoding="utf-8")
+    operate(server, tmp_path, said=said).rollout(store / "nli-2.0.mar", gate=Gate(data))
+    assert "accuracy on 4 pairs (1 without a gold label skipped): 0.7500; the default has 0.2500" in said
+    assert "labels are numbers, read as 0 entailment, 1 contradiction, 2 neutral" in said
+
+
+def test_labels_are_checked_before_a_version_is_registered(
+    server: TorchServe, store: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    data = labelled(tmp_path, entailment=1, maybe=1)
+    with pytest.raises(ServiceError, match="row 2 has the label 'maybe'"):
+        operate(server, tmp_path, said=said).rollout(store / "nli-2.0.mar", gate=Gate(data))
+    assert said == []
+    assert registered(server) == {"1.0": (True, 1)}
+
+
 def test_every_command_is_safe_to_repeat(server: TorchServe, store: Path, tmp_path: Path) -> None:
     said: list[str] = []
     operations = operate(server, tmp_path, said=said)

@@ -30,5 +30,5 @@ def test_a_peer_is_asked_without_a_proxy(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(targets, "START_SECONDS", 20)
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with targets.peer("tutorial", tmp_path, 1, tmp_path / "log") as (url, _):
+    with targets.peer("tutorial", tmp_path, 1, tmp_path) as (url, _):
         assert url.startswith("http://127.0.0.1:")
