@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from handler.errors import ConfigurationError
 from scripts import CONFIG, PROJECT
-from scripts.torchserve.gateway_settings import TEMPLATE, Address, GatewaySettings, read_keys
+from scripts.torchserve.gateway_settings import ANSWER_SECONDS, TEMPLATE, Address, GatewaySettings, read_keys
 
 KEY = "0123456789abcdef0123456789abcdef"
 SERVICE = Address("127.0.0.1", 8080)
@@ -132,3 +133,8 @@ def test_the_body_limit_is_the_services_own(name: str) -> None:
     (ours,) = re.findall(r"client_max_body_size (\d+);", TEMPLATE.read_text(encoding="utf-8"))
     properties = (CONFIG / name).read_text(encoding="utf-8")
     assert re.findall(r"^max_request_size=(\d+)$", properties, re.MULTILINE) == [ours]
+
+
+def test_the_service_gives_up_before_the_gateway_does() -> None:
+    handler = yaml.safe_load((CONFIG / "model-config.yaml").read_text(encoding="utf-8"))["handler"]
+    assert handler["deadline_seconds"] < ANSWER_SECONDS
