@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` compares, loads and draws."""
+"""The room of `scripts/benchmark.py`: targets, load, comparison, tables and plots."""

@@ -25,7 +25,7 @@ TUTORIAL = "tutorial (Flask)"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is compared: one model in several precisions, served by this service and its peers."""
+    """The comparison of one model in several precisions, served by this service and its peers."""
 
     checkpoint: Path
     """The converted checkpoint, for the tutorial's way."""

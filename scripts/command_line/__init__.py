@@ -1,1 +1,1 @@
-"""What every verb does alike: arguments, exit codes, tables and number formats."""
+"""Code that verbs share: arguments, exit codes and tables."""

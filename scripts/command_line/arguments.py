@@ -1,4 +1,4 @@
-"""How every verb reads its arguments and ends: an exit code, and one line instead of a traceback."""
+"""Arguments and exit codes of every verb: one line instead of a traceback."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Gate:
-    """How far int8 may be from float32."""
+    """The limits within which int8 may differ from float32."""
 
     max_accuracy_drop: float = 0.5
     """Percentage points that int8 may lose."""

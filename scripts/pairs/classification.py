@@ -1,4 +1,4 @@
-"""Classifying a whole file: several requests in flight, rows in order, each fault kept to its row."""
+"""Classifying a whole file: several requests in flight, rows in order, an error for its own row alone."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from scripts.pairs.reader import PairFile, Row
 from scripts.pairs.resumable_output import ResumableOutput
 
 PAIRS = 32
-"""Pairs in one request at most."""
+"""Largest number of pairs in one request."""
 
 CHARACTERS = 200_000
-"""Characters in one request at most, unless one pair alone has more: a third of what TorchServe takes."""
+"""Largest number of characters in one request, unless one pair alone has more."""
 
 RETRIES = 12
-"""Times that a request is sent again: the service may be away for a minute, a restart or two."""
+"""Number of times that a request is sent again: enough for a service that restarts for a minute."""
 
 ROW_FAULTS = {
     each.type for each in (InvalidRequest, InvalidPair, LimitExceeded, InferenceFailed, InternalError)
@@ -43,14 +43,14 @@ ROW_FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run has done."""
+    """The result of a run."""
 
     rows: int
-    """In the output, those of earlier runs included."""
+    """Number of rows in the output, those of earlier runs included."""
     resumed: int
-    """Of them from earlier runs."""
+    """Number of rows that earlier runs had written."""
     seconds: float
-    """That this run took."""
+    """Duration of this run."""
     labels: dict[str, int]
     truncated: int
     errors: int
@@ -71,21 +71,21 @@ class Summary:
 def classify_file(
     source: PairFile, output: Path, client: Client, concurrency: int = 4, force: bool = False
 ) -> Summary:
-    """Classify every row of `source` into `output`, or go on with a run that was stopped.
+    """Classify every row of `source` into `output`, or continue a run that was stopped.
 
     Args:
         source: the surveyed input.
         output: `.csv` (UTF-8 with a byte order mark, which Excel needs) or `.jsonl`; the input's columns, and
             behind them `prediction`, a probability for each label, `truncated`, `model` and `error`.
-        client: should retry, so that a restart of the service doesn't end the run.
+        client: a client that retries, so that a restart of the service doesn't end the run.
         concurrency: requests in flight.
         force: start over and replace `output`.
 
     Raises:
-        ConfigurationError: `output` can't be written or belongs to something else.
-        ServiceError: the service is away for longer than the client retries; run it again to go on.
+        OutputError: `output` can't be written, or belongs to another task.
+        ServiceError: the service is away for longer than the client retries; the next run continues.
     """
-    # A first question shows the labels, and that the service is there, before anything is written.
+    # A first request shows the labels, and that the service answers, before anything is written.
     (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
     layout = OutputLayout.of(output, source, tuple(first["probabilities"]))
     task = {
@@ -102,7 +102,7 @@ def classify_file(
         requests = _requests(source.read(resumed))
         try:
             while True:
-                # Twice as many as are in flight, so that a slow one at the head lets none of the others idle.
+                # Twice as many as are in flight, so that a slow first one keeps no thread idle.
                 while len(waiting) < 2 * concurrency and (rows := next(requests, None)):
                     waiting.append((rows, pool.submit(_predictions, client, rows)))
                 if not waiting:
@@ -113,7 +113,9 @@ def classify_file(
                 bar.update(len(rows))
             written.finish()
         except (ServiceError, KeyboardInterrupt):
-            tqdm.write(f"stopped after {written.rows} of {source.rows} rows; the same command goes on there")
+            tqdm.write(
+                f"stopped after {written.rows} of {source.rows} rows; the same command continues there"
+            )
             raise
         finally:
             bar.close()
@@ -140,13 +142,13 @@ def _requests(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _predictions(client: Client, rows: Sequence[Row]) -> list[Prediction]:
-    """A prediction for each row, in order; rows without a pair aren't asked about."""
+    """A prediction for each row, in order; rows without a pair aren't sent."""
     asked = iter(_ask(client, [row.pair for row in rows if isinstance(row.pair, SentencePair)]))
     return [next(asked) if isinstance(row.pair, SentencePair) else str(row.pair) for row in rows]
 
 
 def _ask(client: Client, pairs: list[SentencePair]) -> list[Prediction]:
-    """Ask about all pairs at once; where they are refused for one of them, halve until it stands alone."""
+    """Send all pairs in one request; where they are refused for one of them, halve until it is alone."""
     if not pairs:
         return []
     try:

@@ -40,7 +40,7 @@ class ServiceRefusedError(ServiceError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request can succeed later."""
+        """True if the same request can succeed later."""
         return (self.status == 429 or self.status >= 500) and self.kind not in LASTING
 
 

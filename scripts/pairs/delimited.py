@@ -17,7 +17,7 @@ NEEDS_QUOTES = '"\t\r\n'
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a delimited file separates and quotes its cells."""
+    """The way in which a delimited file separates and quotes its cells."""
 
     delimiter: str
     quoted: bool
@@ -66,7 +66,7 @@ class Dialect:
 
 
 def _quotes_cells(lines: Iterator[str], encoding: str) -> bool:
-    """Whether a TSV quotes cells, as Excel and pandas do, or takes quotation marks as they are, as KorNLI.
+    """True if a TSV quotes cells, as Excel and pandas do; KorNLI takes quotation marks as they are.
 
     It quotes cells if its header does, or if a writer that quotes where it must would have written each row
     as it is. Excel writes UTF-16 and CP949, and quotes cells with a comma too.

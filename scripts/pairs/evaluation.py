@@ -30,7 +30,7 @@ Predict = Callable[[Sequence[SentencePair]], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a model's predictions fit the labels."""
+    """The figures of a model on labelled pairs."""
 
     model: str
     pairs: int

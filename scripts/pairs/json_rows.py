@@ -24,7 +24,7 @@ Events = Iterator[tuple[str, Any]]
 
 
 def is_lines(file: TextFile) -> bool:
-    """Whether a `.json` has an object in each line, as pandas and `datasets` write it."""
+    """True if a `.json` has an object in each line, as pandas and `datasets` write it."""
     try:
         lines = (line for line in file.lines() if line.strip())
         first, second = (*islice(lines, 2), "", "")[:2]

@@ -15,7 +15,7 @@ from scripts.pairs.reader import PairFile
 from scripts.pairs.text_file import DataError
 
 NO_GOLD = ("-", "-1", "-1.0")
-"""How SNLI and its relatives mark a pair on whose label the annotators didn't agree."""
+"""Marks of SNLI and its relatives for a pair on whose label the annotators didn't agree."""
 
 KOREAN_NAMES = {word: label for label, word in KOREAN.items()} | {
     "함의": "entailment",
@@ -26,11 +26,11 @@ KOREAN_NAMES = {word: label for label, word in KOREAN.items()} | {
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A pair and what it was judged to be, where the file says so."""
+    """A pair and its label, where the file has one."""
 
     pair: SentencePair
     label: str | None
-    """As it stands in the file."""
+    """The label as the file spells it."""
     where: str = field(default="a pair", compare=False)
     """File and row, for messages."""
 
@@ -46,7 +46,7 @@ class ClassNumbers:
 
 
 def name_numbers(labels: Sequence[str]) -> str:
-    """What the numbers in a file were read as, for people: `0 entailment, 1 neutral`."""
+    """The labels that numbers stand for, for people: `0 entailment, 1 neutral`."""
     return ", ".join(f"{number} {label}" for number, label in enumerate(labels))
 
 

@@ -35,27 +35,27 @@ class Row:
     number: int
     """Counted from 1, the header and empty lines apart."""
     cells: dict[str, Any]
-    """By column; a JSON row may lack some, and holds whatever JSON can."""
+    """Cells by column; a JSON row may lack some, and holds any JSON values."""
     pair: SentencePair | RequestError
-    """The pair, or why the row holds none."""
+    """The pair, or the reason why the row holds none."""
     label: str | None = None
-    """As it stands in the file; None where it is missing."""
+    """The label as the file spells it; None where it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairFile:
-    """A file that was read through once, so that nothing about it is a surprise later."""
+    """A file that was read through once, so that its faults are known before any work."""
 
     file: TextFile
     dialect: Dialect | None
-    """Of a delimited file; None for JSON."""
+    """Dialect of a delimited file; None for JSON."""
     listed: bool
-    """Whether the rows are the elements of a JSON list."""
+    """True if the rows are the elements of a JSON list."""
     rows: int
     columns: tuple[str, ...]
     """In the order of the header, or in which they first appear in JSON."""
     found: Columns
-    """Which of them hold the texts and the label."""
+    """The columns that hold the texts and the label."""
 
     @property
     def path(self) -> Path:
@@ -135,7 +135,7 @@ class PairFile:
         given = {field: text for field, text in texts.items() if text is not None}
         value = cells.get(self.found.label) if self.found.label else None
         label = None if value is None else str(value).strip() or None
-        try:  # judged by the code that the service judges requests with
+        try:  # the code with which the service reads requests
             return Row(number, cells, read_pair(given, LIMITS), label)
         except RequestError as error:
             return Row(number, cells, error, label)

@@ -1,4 +1,4 @@
-"""HTTP sessions whose requests go where the address says, with the key that was given."""
+"""HTTP sessions that send requests to the given address with the given key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def new_session(url: str, token: str | None = None, connections: int = 10) -> re
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address stands for this machine: `localhost`, 127.0.0.0/8, `::1`."""
+    """True if a name or an address stands for this machine: `localhost`, 127.0.0.0/8, `::1`."""
     host = host.rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -1,1 +1,1 @@
-"""What the service is compared with; `python -m scripts.bench.peers.NAME FOLDER PORT WORKERS` starts one."""
+"""Other servers of the same model; `python -m scripts.bench.peers.NAME FOLDER PORT WORKERS` starts one."""

@@ -6,11 +6,14 @@ import gzip
 import json
 import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handler.request import SentencePair
-from scripts.pairs.reader import PairFile
+from scripts.pairs.reader import KINDS, PairFile
 from scripts.pairs.text_file import DataError
 
 EXCEL = '번호,전제,가설\r\n1,"그는 ""아니""라고,\r\n말했다.",비가 온다.\r\n2,똠방각하 펲,  앞뒤 공백  \r\n'
@@ -244,11 +247,65 @@ def test_a_file_that_changes_while_it_is_read_ends_the_reading_with_its_name(tmp
         list(file.read())
 
 
+PIECES = [
+    '"',
+    "\t",
+    ",",
+    ";",
+    "\n",
+    "\r\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    "premise",
+    '"hypothesis"',
+    "전제",
+    "가",
+    "1e999",
+]
+PIECES += ["NaN", "\\ud800", "\\", "null", "-", "sep=;\n", "\0", "\ufeff"]
+STARTS = [
+    "",
+    "premise\thypothesis\n",
+    "전제,가설\n",
+    f"[{PAIR},",
+    f"{PAIR}\n",
+    f'{{"data": [{PAIR}',
+    "[",
+    "{",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(STARTS),
+    st.lists(st.sampled_from(PIECES), max_size=20).map("".join),
+    st.sampled_from(["utf-8", "cp949", "utf-16", "utf-16-be"]),
+    st.sampled_from(KINDS),
+    st.binary(max_size=3),
+)
+def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(
+    start: str, rest: str, encoding: str, kind: str, end: bytes
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{kind}"
+        path.write_bytes((start + rest).encode(encoding, errors="ignore") + end)
+        refusal = ""
+        try:
+            list(PairFile.survey(path).read())
+        except DataError as error:
+            refusal = str(error)
+        assert "\n" not in refusal
+        assert len(refusal) < 300
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "Premise,hypothesis,질문\n1,2,3\n")
     assert pairs(PairFile.survey(path)) == [("1", "2")]
-    for given in ("질문", unicodedata.normalize("NFD", "질문")):
-        assert pairs(PairFile.survey(path, hypothesis=given)) == [("1", "3")]
+    for name in ("질문", unicodedata.normalize("NFD", "질문")):
+        assert pairs(PairFile.survey(path, hypothesis=name)) == [("1", "3")]
     for names in [{"premise": "없음"}, {"premise": "질문", "hypothesis": "질문"}]:
         with pytest.raises(DataError):
             PairFile.survey(path, **names)
