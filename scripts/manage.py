@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import signal
@@ -37,9 +36,12 @@ def main() -> int:
 
     def say(line: str) -> None:
         done.append(line)
-        with contextlib.suppress(OSError):  # an operation goes on when the reader of its output has gone
-            if not arguments.json:
-                print(line, flush=True)
+        if arguments.json:
+            return
+        try:
+            print(line, flush=True)
+        except OSError:  # the reader has gone, or the disk is full; the operation goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: undo what has been begun
     management = Management(arguments.url, arguments.model, os.environ.get(TOKEN))

@@ -24,7 +24,7 @@ from scripts.torchserve.logs import last_complaint, set_aside, worker_fault
 from scripts.torchserve.management import Management, OperationError
 from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
-from scripts.torchserve.processes import FRONTEND, command_line, end, family_of, leftovers
+from scripts.torchserve.processes import command_line, end, family_of, leftovers
 from scripts.torchserve.properties import read_settings, to_properties
 
 __all__ = ["Ports", "StartError", "TorchServe"]
@@ -134,7 +134,7 @@ class TorchServe:
         self.logs.mkdir(exist_ok=True)
         set_aside(self.logs)
         properties = folder / "config.properties"
-        properties.write_text(to_properties(self._settings()), encoding="latin-1")
+        properties.write_text(to_properties(self.properties()), encoding="latin-1")
         command = self._torchserve("--start", "--foreground", "--ts-config", str(properties))
         command += ["--log-config", str(self._paths.of(self.log_config, "log4j2.xml"))]
         with (self.logs / "console.log").open("wb") as console:
@@ -210,11 +210,6 @@ class TorchServe:
         """Whether the server's process runs; says nothing of its workers."""
         return self._launcher is not None and self._launcher.poll() is None
 
-    def frontend_pid(self) -> int | None:
-        """Process id of the Java process, which listens on the ports."""
-        found = family_of(self._launcher.pid) if self._launcher else []
-        return next((each.pid for each in found if FRONTEND in command_line(each)), None)
-
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run now."""
         found = family_of(self._launcher.pid) if self._launcher else []
@@ -236,7 +231,8 @@ class TorchServe:
         """Stop."""
         self.stop()
 
-    def _settings(self) -> dict[str, str]:
+    def properties(self) -> dict[str, str]:
+        """The settings that TorchServe gets."""
         store = self.archives[0].parent if self.archives else self.folder
         return (
             read_settings(self.config)

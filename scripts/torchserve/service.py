@@ -20,6 +20,7 @@ from scripts.torchserve import server as servers
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.draining import DRAIN_SECONDS, FLUSH_SECONDS, drain
 from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.management import SECONDS as CALL_SECONDS
 from scripts.torchserve.management import Management
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.saved_state import SavedState, describe_start
@@ -27,7 +28,9 @@ from scripts.torchserve.server import StartError, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 
 STOP_SECONDS = (
-    gateways.STOP_SECONDS + DRAIN_SECONDS + FLUSH_SECONDS + servers.STOP_SECONDS + 3 * servers.KILL_SECONDS
+    gateways.STOP_SECONDS
+    + (DRAIN_SECONDS + CALL_SECONDS + FLUSH_SECONDS)
+    + (servers.STOP_SECONDS + 3 * servers.KILL_SECONDS)
 )
 """Longest time from a stop signal to the end, after the drain delay: gateway, requests, TorchServe."""
 

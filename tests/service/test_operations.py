@@ -157,7 +157,12 @@ def test_an_unfit_version_is_refused_and_nothing_else_changes(
     assert registered(server) == {"1.0": (True, 1)}
 
 
-def test_a_version_that_passes_replaces_the_default(server: TorchServe, store: Path, tmp_path: Path) -> None:
+def test_a_version_that_passes_replaces_the_default(
+    server: TorchServe, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):  # this machine is asked without a proxy
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
     said: list[str] = []
     operations = operate(server, tmp_path, said=said)
     operations.register(store / "nli-2.0.mar")

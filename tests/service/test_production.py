@@ -64,8 +64,6 @@ def test_only_the_model_store_is_read_and_it_is_only_read(
 
 
 def test_memory_is_bounded(server: TorchServe) -> None:
-    pid = server.frontend_pid()
-    assert pid
-    assert {"-Xmx256m", "-XX:MaxDirectMemorySize=256m", "-XX:+ExitOnOutOfMemoryError"} <= set(
-        psutil.Process(pid).cmdline()
-    )
+    java = psutil.Process(server.worker_pids()[0]).parent()
+    assert java
+    assert {"-Xmx256m", "-XX:MaxDirectMemorySize=256m", "-XX:+ExitOnOutOfMemoryError"} <= set(java.cmdline())

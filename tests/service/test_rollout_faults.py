@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import requests
 
 from handler.errors import ServiceError
+from scripts import PROJECT
 from scripts.torchserve.acceptance import Gate
 from scripts.torchserve.management import Management
 from scripts.torchserve.operations import Operations
@@ -167,3 +170,30 @@ def test_a_rollback_that_fails_changes_nothing(rollout: Rollout, store: Path, ki
     assert rollout.registered() == {"1.0": False, "2.0": True}
     rollout.operations.rollback()
     assert rollout.registered() == {"1.0": True, "2.0": False}
+
+
+def test_sigterm_undoes_as_ctrl_c_does(rollout: Rollout, started: TorchServe, store: Path) -> None:
+    with manage(started, "rollout", store / "nli-2.0.mar") as process:
+        while "2.0" not in rollout.registered():
+            assert process.poll() is None
+        process.terminate()
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said == "removed version 2.0 again\n"
+    assert rollout.registered() == {"1.0": True}
+
+
+def test_a_reader_that_has_gone_stops_nothing(rollout: Rollout, started: TorchServe, store: Path) -> None:
+    with manage(started, "rollout", store / "nli-2.0.mar") as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0
+    assert rollout.registered() == {"2.0": True}
+
+
+def manage(server: TorchServe, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(PROJECT / "scripts" / "manage.py"), "--url", server.management_url]
+    command += ["--inference-url", server.url, "--folder", str(server.folder)]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
