@@ -24,7 +24,7 @@ from scripts.torchserve.logs import last_complaint, set_aside, worker_fault
 from scripts.torchserve.management import Management, OperationError
 from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
-from scripts.torchserve.processes import command_line, end, family_of, leftovers
+from scripts.torchserve.processes import FRONTEND, command_line, end, family_of, leftovers
 from scripts.torchserve.properties import read_settings, to_properties
 
 __all__ = ["Ports", "StartError", "TorchServe"]
@@ -209,6 +209,11 @@ class TorchServe:
     def is_running(self) -> bool:
         """Whether the server's process runs; says nothing of its workers."""
         return self._launcher is not None and self._launcher.poll() is None
+
+    def frontend_pid(self) -> int | None:
+        """Process id of the Java process, which listens on the ports and starts the workers."""
+        found = family_of(self._launcher.pid) if self._launcher else []
+        return next((each.pid for each in found if FRONTEND in command_line(each)), None)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run now."""

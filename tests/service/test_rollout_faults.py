@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,9 +110,14 @@ def test_a_fault_before_the_promotion_changes_nothing(
     assert (rollout.said[-1:] == ["removed version 2.0 again"]) == ((path, kind) != ("/models?", "refused"))
 
 
-def test_an_evaluation_that_fails_changes_nothing(rollout: Rollout, store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="missing"):
-        rollout.operations.rollout(store / "nli-2.0.mar", gate=Gate(tmp_path / "missing.jsonl"))
+def test_an_evaluation_that_is_interrupted_changes_nothing(
+    rollout: Rollout, store: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "labelled.jsonl"
+    data.write_text(json.dumps(PAIR | {"label": "entailment"}) + "\n", encoding="utf-8")
+    rollout.inference.fail("POST", "/predictions/", "interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        rollout.operations.rollout(store / "nli-2.0.mar", gate=Gate(data))
     assert rollout.registered() == {"1.0": True}
     assert rollout.said[-1] == "removed version 2.0 again"
 
