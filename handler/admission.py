@@ -1,12 +1,13 @@
 """Which requests of a handler batch are computed when more comes in than the worker can answer in time.
 
 Cost is tokens: a request takes its tokens divided by the throughput that was measured at warm-up. A request
-waits for at most one batch and is answered by the next, so a batch may take half of the deadline. What does
+waits for at most one batch and is answered by the next, so a batch takes a quarter of the deadline. What does
 not fit is refused with 503, unread where possible, and costs next to nothing.
 
 Half of a batch goes to the cheapest requests, so that clients of single pairs are answered beside clients who
 send many. The other half is drawn by lot, a large request having the chance of as many small ones, so that no
-size is refused for ever. A request that needs more than that half is drawn from the whole of the next batch.
+size is refused for ever. After a batch that refused a request which needs more than that half, the whole of
+the next one is drawn by lot and takes twice as long. What takes longer still is computed alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from typing import TypeAlias
 from handler.answer import Response
 from handler.encoding import EncodedRequest
 from handler.errors import LimitExceeded, Overloaded, RequestError
+
+BATCH_SHARE = 0.25
+"""Share of the deadline that a batch may take: half of the deadline is for waiting and computing, and half
+remains for a machine that is slower for a while."""
 
 OBSERVED_TOKENS = 256
 """Tokens of the smallest batch that corrects the throughput; smaller ones do not keep the worker busy."""
@@ -69,16 +74,21 @@ class Capacity:
     """Seconds that a request may take which is computed alone, whatever the deadline."""
     chance: Random = field(default_factory=Random)
     _owed: bool = False
-    """Whether the last batch refused a request that only a whole batch has room for."""
+    """Whether the last batch refused a request that only a long batch has room for."""
 
     @property
     def batch_seconds(self) -> float:
-        """Longest time of a batch of several requests."""
-        return self.deadline / 2
+        """Time that a batch may take."""
+        return BATCH_SHARE * self.deadline
+
+    @property
+    def long_batch_seconds(self) -> float:
+        """Time that a batch may take after one that refused a large request."""
+        return 2 * self.batch_seconds
 
     @property
     def batch_tokens(self) -> int:
-        """Largest number of tokens in a batch of several requests."""
+        """Number of tokens that a batch may have."""
         return int(self.batch_seconds * self.tokens_per_second)
 
     def observe(self, tokens: int, seconds: float) -> None:
@@ -101,7 +111,7 @@ class Capacity:
             clock: for tests.
         """
         owed = self._owed and len(arrivals) > 1
-        batch = _Batch(self, clock, may_exceed=not owed)
+        batch = _Batch(self, clock, long=owed)
         items: dict[int, Item] = {}
         for index in self._in_turn(arrivals, lambda size: size):
             if batch.seconds < self.batch_seconds / 2 and not (owed and arrivals[index].size):
@@ -111,7 +121,7 @@ class Capacity:
             for index in self._in_turn(arrivals, self.chance.expovariate):
                 if index not in items:
                     items[index] = batch.take(index, arrivals[index], read)
-        self._owed = batch.refused_half and not owed
+        self._owed = batch.refused_large and not owed
         return [items[index] for index in range(len(arrivals))]
 
     def _in_turn(self, arrivals: Sequence[Arrival], place: Callable[[float], float]) -> list[int]:
@@ -124,19 +134,18 @@ class Capacity:
 class _Batch:
     """The requests of a batch that were admitted so far, and the time that they take."""
 
-    def __init__(self, capacity: Capacity, clock: Callable[[], float], may_exceed: bool) -> None:
+    def __init__(self, capacity: Capacity, clock: Callable[[], float], long: bool) -> None:
         self._capacity = capacity
-        self._may_exceed = (
-            may_exceed  # whether the first may take longer than a batch, as nothing shorter waits
-        )
         self._clock = clock
+        self._long = long
         self._began = clock()
-        self._end = capacity.batch_seconds  # when the batch must be answered, counted from its beginning
+        # Time of the responses, counted from the beginning.
+        self._end = capacity.long_batch_seconds if long else capacity.batch_seconds
         self._too_large = math.inf  # bytes of the smallest request that did not fit
         self.seconds = 0.0
         """Seconds of computing that were admitted."""
-        self.refused_half = False
-        """Whether a request was refused that takes more than half of a batch, and not more than a whole."""
+        self.refused_large = False
+        """Whether a request was refused that needs more than half of a batch, and fits a long one."""
 
     def take(self, index: int, arrival: Arrival, read: Callable[[int], Item]) -> Item:
         """Read a request and admit it, or refuse it."""
@@ -155,14 +164,17 @@ class _Batch:
                 f"{len(item.pairs)} pairs with {item.tokens} tokens would take {cost:.0f} s here; "
                 f"{_fitting(item, cost, self._capacity.longest)} may be sent at once"
             )
-        fresh = arrival.waited <= self._capacity.batch_seconds
-        alone = self._may_exceed and fresh and not self.seconds
-        if not alone and self._elapsed() + self.seconds + cost > end:
+        done = self._elapsed() + self.seconds + cost
+        # The cheapest comes first, except to a long batch; where it takes too long, nothing shorter waits.
+        in_time = arrival.waited <= self._capacity.batch_seconds or arrival.waited + done <= deadline
+        alone = not self._long and not self.seconds and in_time
+        if not alone and done > end:
             self._too_large = min(self._too_large, arrival.size)
-            self.refused_half |= 0.5 < cost / self._capacity.batch_seconds <= 1
+            shortest, longest = self._capacity.batch_seconds / 2, self._capacity.long_batch_seconds
+            self.refused_large |= shortest < cost <= longest
             message = "more comes in than this service can answer in time"
-            if cost > self._capacity.batch_seconds:
-                fitting = _fitting(item, cost, self._capacity.batch_seconds)
+            if cost > longest:
+                fitting = _fitting(item, cost, longest)
                 message += f", and {len(item.pairs)} pairs at once only without others; send {fitting}"
             return self._refusal(message)
         self.seconds += cost

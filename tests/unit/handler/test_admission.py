@@ -12,7 +12,7 @@ from handler.encoding import EncodedPair, EncodedRequest
 from handler.errors import InvalidRequest, LimitExceeded, Overloaded
 from handler.request import Request, SentencePair, Shape
 
-RATE, DEADLINE, LONGEST = 100.0, 10.0, 60.0
+RATE, DEADLINE, LONGEST = 100.0, 20.0, 60.0
 """So a batch takes 5 s and 500 tokens, of which 250 go to the cheapest."""
 
 
@@ -97,21 +97,22 @@ def test_a_large_request_has_the_chance_of_as_many_small_ones() -> None:
     assert 0.65 < sum(found) / len(found) < 0.85
 
 
-def test_what_needs_more_than_half_a_batch_is_drawn_from_the_whole_of_the_next() -> None:
+@pytest.mark.parametrize("tokens", [300, 800])
+def test_what_needs_more_than_half_a_batch_is_drawn_from_the_whole_of_a_long_one(tokens: int) -> None:
     able = capacity()
-    batch = [encoded(300), *[encoded(10)] * 100]
+    batch = [encoded(tokens), *[encoded(10)] * 100]
     counts = [admitted(admit(batch, able=able)[0]) for _ in range(4)]
     assert [0 in each for each in counts] == [False, True, False, True]
-    assert [len(each) for each in counts] == [50, 1 + 20, 50, 1 + 20]
+    assert [len(each) for each in counts] == [50, 1 + (1000 - tokens) // 10] * 2
 
 
 def test_nothing_longer_than_a_batch_is_drawn_before_what_fits() -> None:
     able = capacity()
     admit([encoded(300), *[encoded(10)] * 100], able=able)
-    items, _ = admit([encoded(600), *[encoded(10)] * 10], able=able)
+    items, _ = admit([encoded(1100), *[encoded(10)] * 10], able=able)
     assert admitted(items) == list(range(1, 11))
     admit([encoded(300), *[encoded(10)] * 100], able=able)
-    items, _ = admit([encoded(600)], able=able)
+    items, _ = admit([encoded(1100)], able=able)
     assert admitted(items) == [0]
 
 
@@ -145,7 +146,7 @@ def test_a_large_request_is_told_how_many_pairs_fit_beside_others() -> None:
     items, _ = admit([encoded(6000, pairs=60), encoded(20)])
     assert admitted(items) == [1]
     assert isinstance(items[0], Overloaded)
-    assert "60 pairs at once only without others; send at most 5; try again in 5 s" in str(items[0])
+    assert "60 pairs at once only without others; send at most 10; try again in 5 s" in str(items[0])
 
 
 def test_what_would_not_end_in_time_even_alone_is_refused_for_good() -> None:
@@ -155,18 +156,18 @@ def test_what_would_not_end_in_time_even_alone_is_refused_for_good() -> None:
 
 
 def test_what_nobody_waits_for_any_more_is_refused_unread() -> None:
-    items, read = admit([encoded(10), encoded(10), encoded(10)], waited=[10.1, 9.7, 0])
+    items, read = admit([encoded(10), encoded(10), encoded(10)], waited=[20.1, 19.7, 0])
     assert admitted(items) == [1, 2]
     assert read == [2, 1]
-    assert "waited longer than the 10 s" in str(items[0])
+    assert "waited longer than the 20 s" in str(items[0])
 
 
 def test_a_request_that_has_waited_long_is_computed_where_its_batch_ends_in_time() -> None:
-    for waited, tokens, expected in ((6, 380, [0, 1]), (6, 400, [1]), (8, 180, [0, 1]), (8, 200, [0])):
+    for waited, tokens, expected in ((16, 380, [0, 1]), (16, 400, [1]), (18, 180, [0, 1]), (18, 200, [0])):
         items, _ = admit([encoded(tokens), encoded(10)], waited=[0, waited])
         assert admitted(items) == expected
-    items, _ = admit([encoded(600)], waited=[6])
-    assert admitted(items) == [], "nor may it be computed alone"
+    assert admitted(admit([encoded(600)], waited=[13])[0]) == [0]
+    assert admitted(admit([encoded(600)], waited=[15])[0]) == [], "nor may it be computed alone"
 
 
 def test_reading_counts_too() -> None:
