@@ -13,7 +13,7 @@ the next one is drawn by lot and takes twice as long. What takes longer still is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from time import perf_counter
@@ -27,6 +27,9 @@ BATCH_SHARE = 0.25
 """Share of the deadline that a batch may take: half of the deadline is for waiting and computing, and half
 remains for a machine that is slower for a while."""
 
+GROUP_TOKENS = 1024
+"""Tokens of the smallest group of requests that is computed at once; fewer fill model batches badly."""
+
 OBSERVED_TOKENS = 256
 """Tokens of the smallest batch that corrects the throughput; smaller ones do not keep the worker busy."""
 
@@ -34,6 +37,8 @@ OBSERVED_SHARE = 0.2
 """Weight of the last batch in the throughput."""
 
 DAY = 86_400.0
+
+TOO_MUCH = "more comes in than this service can answer in time"
 
 Item: TypeAlias = EncodedRequest | Response | RequestError
 """A request that was read: ready for the model, or answered already."""
@@ -124,6 +129,34 @@ class Capacity:
         self._owed = batch.refused_large and not owed
         return [items[index] for index in range(len(arrivals))]
 
+    def groups(
+        self, requests: Sequence[EncodedRequest], clock: Callable[[], float] = perf_counter
+    ) -> Iterator[list[EncodedRequest]]:
+        """Groups of admitted requests to compute one after another, the cheapest first.
+
+        They end where the worker turns out to be so slow that the next group would end after the time of a
+        long batch; the requests that are left are to be refused (`refusal`).
+        """
+        began = clock()
+        waiting = sorted(requests, key=lambda request: request.tokens, reverse=True)
+        first = True
+        while waiting:
+            group = [waiting.pop()]
+            tokens = group[0].tokens
+            while waiting and tokens < GROUP_TOKENS:
+                group.append(waiting.pop())
+                tokens += group[-1].tokens
+            done = clock() - began + tokens / self.tokens_per_second
+            if not first and done > self.long_batch_seconds:
+                return
+            first = False
+            yield group
+
+    def refusal(self, message: str) -> Overloaded:
+        """The error of a request that can't be answered in time."""
+        seconds = math.ceil(self.batch_seconds)
+        return Overloaded(f"{message}; try again in {seconds} s", retry_after=seconds)
+
     def _in_turn(self, arrivals: Sequence[Arrival], place: Callable[[float], float]) -> list[int]:
         """Indices by what `place` makes of a size; last those that leave a batch less than half its time."""
         late = self.deadline - self.batch_seconds / 2
@@ -151,10 +184,12 @@ class _Batch:
         """Read a request and admit it, or refuse it."""
         deadline = self._capacity.deadline
         if arrival.waited + self._elapsed() > deadline:
-            return self._refusal(f"the request has waited longer than the {deadline:g} s of its deadline")
+            return self._capacity.refusal(
+                f"the request has waited longer than the {deadline:g} s of its deadline"
+            )
         end = min(self._end, deadline - arrival.waited)
         if self.seconds and (arrival.size >= self._too_large or self._elapsed() + self.seconds >= end):
-            return self._refusal("more comes in than this service can answer in time")
+            return self._capacity.refusal(TOO_MUCH)
         item = read(index)
         if not isinstance(item, EncodedRequest):
             return item
@@ -172,21 +207,17 @@ class _Batch:
             self._too_large = min(self._too_large, arrival.size)
             shortest, longest = self._capacity.batch_seconds / 2, self._capacity.long_batch_seconds
             self.refused_large |= shortest < cost <= longest
-            message = "more comes in than this service can answer in time"
+            message = TOO_MUCH
             if cost > longest:
                 fitting = _fitting(item, cost, longest)
                 message += f", and {len(item.pairs)} pairs at once only without others; send {fitting}"
-            return self._refusal(message)
+            return self._capacity.refusal(message)
         self.seconds += cost
         self._end = end
         return item
 
     def _elapsed(self) -> float:
         return self._clock() - self._began
-
-    def _refusal(self, message: str) -> Overloaded:
-        seconds = math.ceil(self._capacity.batch_seconds)
-        return Overloaded(f"{message}; try again in {seconds} s", retry_after=seconds)
 
 
 def _fitting(item: EncodedRequest, cost: float, seconds: float) -> str:

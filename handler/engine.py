@@ -60,6 +60,16 @@ class Inference:
     model_batches: int = 0
     """Number of forward passes."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Inference]) -> Inference:
+        """Several inferences as one."""
+        return cls(
+            [result for part in parts for result in part.results],
+            sum(part.tokens for part in parts),
+            sum(part.padding for part in parts),
+            sum(part.model_batches for part in parts),
+        )
+
 
 class Engine:
     """Turns any number of encoded pairs into probabilities, which do not depend on the rest of the batch."""

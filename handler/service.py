@@ -25,7 +25,7 @@ from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 
-from handler.admission import Arrival, Capacity, Item, seconds_since
+from handler.admission import TOO_MUCH, Arrival, Capacity, Item, seconds_since
 from handler.answer import ModelIdentity, Response, make_answer, render, render_error, render_metadata
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedRequest, PairEncoder
@@ -140,16 +140,21 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         return self.capacity.admit(arrivals, lambda index: self._prepare(index, data[index]))
 
     def inference(self, data: list[Item]) -> tuple[list[Response | RequestError], Inference]:
-        """Encoded pairs → answers: the pairs of all requests together; and what went through the model."""
-        began = perf_counter()
-        inferred = self._infer([item for item in data if isinstance(item, EncodedRequest)])
-        self.capacity.observe(inferred.tokens, perf_counter() - began)
-        results = iter(inferred.results)
-        answered = [
-            self._answer(item, islice(results, len(item.pairs))) if isinstance(item, EncodedRequest) else item
-            for item in data
-        ]
-        return answered, inferred
+        """Encoded pairs → answers: the pairs of many requests together; and what went through the model."""
+        answered: dict[int, Response | RequestError] = {}
+        parts = []
+        for group in self.capacity.groups([item for item in data if isinstance(item, EncodedRequest)]):
+            began = perf_counter()
+            inferred = self._infer(group)
+            self.capacity.observe(inferred.tokens, perf_counter() - began)
+            parts.append(inferred)
+            results = iter(inferred.results)
+            for each in group:
+                answered[id(each)] = self._answer(each, islice(results, len(each.pairs)))
+        late = self.capacity.refusal(TOO_MUCH)
+        return [
+            answered.get(id(item), late) if isinstance(item, EncodedRequest) else item for item in data
+        ], Inference.joined(parts)
 
     def postprocess(self, data: list[Response | RequestError]) -> list[bytes]:
         """Answers → bodies, with the status and the content type of each.
@@ -230,12 +235,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             _internal_error(error)
         if len(requests) == 1:
             return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
-        alone = [self._infer([request]) for request in requests]
-        return Inference(
-            [result for each in alone for result in each.results],
-            sum(each.tokens for each in alone),
-            sum(each.padding for each in alone),
-        )
+        return Inference.joined([self._infer([request]) for request in requests])
 
     def _answer(
         self, encoded: EncodedRequest, results: Iterable[Probabilities | InferenceFailed]

@@ -176,6 +176,26 @@ def test_reading_counts_too() -> None:
     assert read == [0, 1, 2]
 
 
+def test_requests_are_computed_in_groups_the_cheapest_first() -> None:
+    able = Capacity(10_000, DEADLINE, LONGEST)
+    requests = [encoded(tokens) for tokens in (4000, 600, 500, 900)]
+    assert [[each.tokens for each in group] for group in able.groups(requests)] == [[500, 600], [900, 4000]]
+    assert list(able.groups([])) == []
+
+
+def test_a_worker_that_turns_out_to_be_slow_stops_in_time() -> None:
+    able, clock = Capacity(1000, DEADLINE, LONGEST), Clock()
+    seen = []
+    for group in able.groups([encoded(1500)] * 8, clock):
+        seen += group
+        clock.now += 3.5
+        able.observe(1500, 3.5)
+    # A long batch takes 10 s: the third was begun after 7 s, when 1500 tokens should have taken 2.5 s.
+    assert len(seen) == 3
+    (alone,) = Capacity(1, DEADLINE, LONGEST).groups([encoded(4000)])
+    assert len(alone) == 1
+
+
 @pytest.mark.parametrize(
     ("header", "age"),
     [

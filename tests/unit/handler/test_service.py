@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +378,24 @@ def test_what_is_too_much_is_refused_and_counted(worker: Worker, monkeypatch: py
     assert statuses(answers) == [(503, "overloaded"), (200, None), (503, "overloaded")]
     assert worker.service.context.get_response_headers(0)["Retry-After"] == "1"
     assert worker.handler.requests == taken + 3
+
+
+def test_a_worker_that_becomes_slow_refuses_the_rest_of_a_batch(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capacity = Capacity(1e6, deadline=2, longest=60)
+    monkeypatch.setattr(worker.handler, "capacity", capacity)
+
+    def infer(engine: Engine, pairs: list[EncodedPair]) -> Inference:
+        capacity.tokens_per_second = 1.0
+        return Engine.infer(engine, pairs)
+
+    monkeypatch.setattr(worker.handler.engine, "infer", partial(infer, worker.handler.engine))
+    large = [PAIR | {"hypothesis": f"{number} " * 40} for number in range(40)]
+    answers = worker.answers(message(large), message(PAIR), message(large))
+    assert [status for status, _ in answers].count(200) == 2
+    assert answers[1][0] == 200
+    assert (503, "overloaded") in statuses([each for each in answers if each[0] == 503])
 
 
 def test_a_request_that_is_too_old_is_refused(worker: Worker) -> None:
