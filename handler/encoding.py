@@ -72,7 +72,7 @@ class PairEncoder:
         # `[SEP]` that a user typed is text, never the control token.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        self._template = _pair_template(tokenizer)
+        self._template = pair_template(tokenizer)
         self._budget = max_seq_length - sum(slot.source is None for slot in self._template)
         if self._budget < 2:
             raise ConfigurationError(f"max_seq_length {max_seq_length} leaves no room for two texts")
@@ -137,7 +137,7 @@ class PairEncoder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
     """One place in the template of an encoded pair: a special token, or a whole text."""
 
     source: int | None
@@ -146,11 +146,11 @@ class _Slot:
     token_type_id: int
 
 
-def _pair_template(tokenizer: Tokenizer) -> tuple[_Slot, ...]:
+def pair_template(tokenizer: Tokenizer) -> tuple[Slot, ...]:
     """Learn from the tokenizer how it lays out a pair, by showing it two short texts."""
     shown = tokenizer.encode("a", "a")
-    slots: list[_Slot] = []
+    slots: list[Slot] = []
     for source, token_id, token_type_id in zip(shown.sequence_ids, shown.ids, shown.type_ids, strict=True):
         if source is None or all(slot.source != source for slot in slots):
-            slots.append(_Slot(source, token_id, token_type_id))
+            slots.append(Slot(source, token_id, token_type_id))
     return tuple(slots)

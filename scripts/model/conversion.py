@@ -5,16 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
-from transformers import AutoTokenizer
 
 from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError
-from scripts.model.fitting import fit, label_count, longest_sequence
+from scripts.model.fitting import fit, label_count, longest_sequence, table_rows
 from scripts.model.labels import choose_labels
 from scripts.model.pretrained import local_folder, make_config, read_json
+from scripts.model.served_tokenizer import check_tokenizer, served_tokenizer
+from scripts.model.tokenizer import load_tokenizer, tokenizer_folder
 from scripts.model.weights import read_weights, sha256_of, weight_files
 
 
@@ -62,11 +62,12 @@ def convert_checkpoint(
         report(
             f"not part of the model: {', '.join(fitted.ignored[:5])}{' …' if len(fitted.ignored) > 5 else ''}"
         )
-    tokenizer = _load_tokenizer(str(folder))
-    if len(tokenizer) > config.vocab_size:
-        raise ConfigurationError(
-            f"the tokenizer of {folder} has {len(tokenizer)} tokens, the model {config.vocab_size}"
-        )
+    where = tokenizer_folder(source.parent, folder)
+    tokenizer = load_tokenizer(where, config)
+    served = served_tokenizer(tokenizer)
+    rows = table_rows(config)
+    for line in check_tokenizer(tokenizer, served, rows, str(where)):
+        report(line)
     longest = longest_sequence(config)
     if not 5 <= max_seq_length <= longest:
         raise ConfigurationError(f"max_seq_length must be from 5 to {longest}, the positions of the model")
@@ -82,23 +83,10 @@ def convert_checkpoint(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as staging:
         config.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+        served.save(str(Path(staging) / "tokenizer.json"))
         save_file(fitted.weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
         output.mkdir(exist_ok=True)
         for file in Path(staging).iterdir():
             file.chmod(0o644)
             file.replace(output / file.name)
     return output
-
-
-def _load_tokenizer(origin: str) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(origin)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigurationError(f"no tokenizer at {origin!r} (--pretrained): {reason}") from None
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        # transformers 5 makes an empty tokenizer where the vocabulary is missing, without a word.
-        raise ConfigurationError(f"no vocabulary at {origin!r} (--pretrained)")
-    if not tokenizer.is_fast:
-        raise ConfigurationError(f"the tokenizer at {origin!r} has no fast form, which serving needs")
-    return tokenizer

@@ -164,3 +164,9 @@ def longest_sequence(config: PretrainedConfig) -> int:
         if isinstance(padding, int) and not isinstance(module, torch.nn.Embedding):
             offset = max(offset, padding + 1)
     return positions - offset
+
+
+def table_rows(config: PretrainedConfig) -> int:
+    """How many tokens a model of this config knows."""
+    table = empty_model(config).get_input_embeddings()  # type: ignore[operator]
+    return int(getattr(table, "num_embeddings", getattr(config, "vocab_size", 0)))
