@@ -20,7 +20,7 @@ CASING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
 def tokenizer_folder(beside: Path, pretrained: Path) -> Path:
-    """Where the tokenizer is read: beside the weights if it is there with its settings, or in `pretra`."""
+    """Where the tokenizer is read: beside the weights if its settings are there too, else in `pretrained`."""
     files = {file.name for file in beside.iterdir()}
     complete = "tokenizer.json" in files or ("tokenizer_config.json" in files and _vocabularies(beside))
     return beside if complete else pretrained
