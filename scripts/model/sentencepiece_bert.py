@@ -84,7 +84,9 @@ def sentencepiece_tokenizer(file: Path, settings: Mapping[str, Any]) -> PreTrain
         [AddedToken(name, normalized=False) for name in controls.values() if name in order]
     )
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, **{role: name for role, name in controls.items() if name in order}
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{role: name for role, name in controls.items() if name in order},
     )
 
 

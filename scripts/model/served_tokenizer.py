@@ -144,11 +144,13 @@ def _hangul(served: Tokenizer, vocabulary: dict[str, int], controls: dict[str, i
         return not unknown & set(served.encode(text, add_special_tokens=False).ids)
 
     if not words:
+        if any(JAMO.search(name) for name in vocabulary) and JAMO.search(_normalized(served, "한")):
+            return "in jamo"
         if not read("한국어"):
             raise ConfigurationError(
                 f"the vocabulary of {origin} has no Hangul: every Korean word would be unknown"
             )
-        return "in jamo" if any(JAMO.search(name) for name in vocabulary) else "in bytes"
+        return "in bytes"
     sample = [word for word in words if not word.startswith("##")][:: max(1, len(words) // SAMPLE)] or words[
         :1
     ]

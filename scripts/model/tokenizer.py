@@ -18,6 +18,9 @@ UPPER_CASE = re.compile("[A-Z]")
 CASING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 """What `BertTokenizer` is told of case and accents; by default it lower-cases, which takes Hangul apart."""
 
+TYPED_BEFORE_5 = ("TokenizersBackend", "PreTrainedTokenizerFast", "AlbertTokenizer", "RemBertTokenizer")
+"""Classes that told premise and hypothesis apart by type until transformers 5, unless they were told not to."""
+
 
 def tokenizer_folder(beside: Path, pretrained: Path) -> Path:
     """Where the tokenizer is read: beside the weights if its settings are there too, else in `pretrained`."""
@@ -73,6 +76,10 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
         raise ConfigurationError(
             f"the tokenizer in {folder} ({type(loaded).__name__}) runs in Python alone, which serving can't"
         )
+    if type(loaded).__name__ in TYPED_BEFORE_5 and "model_input_names" not in settings:
+        version = str(getattr(config, "transformers_version", None) or "4")
+        if int(re.match(r"\d*", version)[0] or 4) < 5:  # type: ignore[index]
+            loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     return loaded
 
 
