@@ -138,6 +138,21 @@ class PaddedBatcher:
         return ModelBatch(pairs, inputs, np.arange(len(pairs)))
 
 
+class EvenBatcher(PaddedBatcher):
+    """Forms batches of pairs of one length, for a model whose answers padding would change."""
+
+    def batches(self, pairs: Sequence[EncodedPair]) -> Iterator[ModelBatch]:
+        """Cut the pairs of each length into batches of 1, 2, 4, … pairs."""
+        by_length: dict[int, list[EncodedPair]] = {}
+        for pair in pairs:
+            by_length.setdefault(len(pair.input_ids), []).append(pair)
+        for same in by_length.values():
+            yield from super().batches(same)
+
+    def _padded(self, length: int) -> int:
+        return length
+
+
 class PackedBatcher:
     """Packs several pairs into a row, where none attends to the others; for graphs exported for it.
 

@@ -73,8 +73,9 @@ class PairEncoder:
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._template = pair_template(tokenizer)
-        self._budget = max_seq_length - sum(slot.source is None for slot in self._template)
-        if self._budget < 2:
+        self.budget = max_seq_length - sum(slot.source is None for slot in self._template)
+        """Number of tokens that both texts together may have."""
+        if self.budget < 2:
             raise ConfigurationError(f"max_seq_length {max_seq_length} leaves no room for two texts")
 
     @classmethod
@@ -105,15 +106,15 @@ class PairEncoder:
         short = [
             index
             for index, beginning in enumerate(beginnings)
-            if len(beginning) < len(texts[index]) and len(ids[index]) <= self._budget
+            if len(beginning) < len(texts[index]) and len(ids[index]) <= self.budget
         ]
         for index, whole in zip(short, self._token_ids([texts[index] for index in short]), strict=True):
             ids[index] = whole
-        return [self._join(*both) for both in zip(ids[::2], ids[1::2], strict=True)]
+        return [self.join(*both) for both in zip(ids[::2], ids[1::2], strict=True)]
 
     def _beginning(self, text: str) -> str:
         """The part of a text that usually suffices: up to a space after 32 characters for each token."""
-        end = text.find(" ", 32 * self._budget)
+        end = text.find(" ", 32 * self.budget)
         return text if end < 0 else text[:end]
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
@@ -121,11 +122,12 @@ class PairEncoder:
         encodings = self._tokenizer.encode_batch_fast(composed, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
-    def _join(self, premise: list[int], hypothesis: list[int]) -> EncodedPair:
+    def join(self, premise: list[int], hypothesis: list[int]) -> EncodedPair:
+        """Lay out the token ids of two texts as a pair, cut to what fits."""
         # The tokenizer's own truncation keeps what it cuts off as further encodings and pairs them all,
         # which takes a second for two texts of 10,000 characters.
         lengths = len(premise), len(hypothesis)
-        kept = kept_tokens(*lengths, self._budget)
+        kept = kept_tokens(*lengths, self.budget)
         texts = premise[: kept[0]], hypothesis[: kept[1]]
         input_ids: list[int] = []
         token_type_ids: list[int] = []

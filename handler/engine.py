@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.batcher import MAX_BATCH_TOKENS, Batcher, ModelBatch, PackedBatcher, PaddedBatcher
+from handler.batcher import MAX_BATCH_TOKENS, Batcher, EvenBatcher, ModelBatch, PackedBatcher, PaddedBatcher
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.errors import ConfigurationError, InferenceFailed
@@ -40,7 +40,9 @@ class Model(Protocol):
     """A loaded model: one forward pass."""
 
     packed: bool
-    """Whether it reads what `handler.batcher.PackedBatcher` forms, or what `PaddedBatcher` does."""
+    """Whether it reads what `handler.batcher.PackedBatcher` forms."""
+    padded: bool
+    """Else, whether it reads what `PaddedBatcher` forms, or only what `EvenBatcher` does."""
 
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits of shape [..., labels]; inputs are named and shaped as the batcher says."""
@@ -160,12 +162,12 @@ def load_engine(checkpoint: Checkpoint, device: torch.device, threads: int) -> E
         from handler.openvino_model import OpenVinoModel
 
         model = OpenVinoModel(checkpoint.folder, checkpoint.precision, threads)
-    return Engine(model, make_batcher(checkpoint, model.packed))
+    return Engine(model, make_batcher(checkpoint, model.packed, model.padded))
 
 
-def make_batcher(checkpoint: Checkpoint, packed: bool) -> Batcher:
-    """The batcher for a checkpoint's model; see `Model.packed`."""
-    batcher = PackedBatcher if packed else PaddedBatcher
+def make_batcher(checkpoint: Checkpoint, packed: bool, padded: bool = True) -> Batcher:
+    """The batcher for a checkpoint's model; see `Model.packed` and `Model.padded`."""
+    batcher = PackedBatcher if packed else PaddedBatcher if padded else EvenBatcher
     return batcher(checkpoint.pad_token_id, MAX_BATCH_TOKENS, checkpoint.max_seq_length)
 
 

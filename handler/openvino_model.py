@@ -10,7 +10,7 @@ import openvino
 from numpy.typing import NDArray
 
 from handler.checkpoint import Precision
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, one_line
 
 GRAPH = "model.xml"
 """OpenVINO's graph in an archive; its weights lie beside it in `model.bin`."""
@@ -21,10 +21,15 @@ def reads_packed(graph: openvino.Model | openvino.CompiledModel) -> bool:
     return any(port.any_name == "segments" for port in graph.inputs)
 
 
+def reads_padded(graph: openvino.Model | openvino.CompiledModel) -> bool:
+    """Whether a graph tells padding from tokens; see `handler.batcher.PaddedBatcher`."""
+    return any(port.any_name == "attention_mask" for port in graph.inputs)
+
+
 class OpenVinoModel:
     """A compiled graph; see `handler.engine.Model`."""
 
-    def __init__(self, folder: Path, precision: Precision, threads: int) -> None:
+    def __init__(self, source: Path | openvino.Model, precision: Precision, threads: int) -> None:
         """Compile the graph for `threads` threads.
 
         Raises:
@@ -40,13 +45,14 @@ class OpenVinoModel:
         }
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(folder / GRAPH), "CPU", settings)
+            graph = core.read_model(source / GRAPH) if isinstance(source, Path) else source
+            compiled = core.compile_model(graph, "CPU", settings)
         except RuntimeError as error:
-            reason = str(error).strip().split("\n")[-1]
-            raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
+            raise ConfigurationError(f"the model in {source} can't be loaded: {one_line(error)}") from None
         self._request = compiled.create_infer_request()
         self._inputs = [port.any_name for port in compiled.inputs]
         self.packed = reads_packed(compiled)
+        self.padded = reads_padded(compiled)
 
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """One forward pass; see `handler.engine.Model.logits`."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, one_line
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""The inputs that `handler.batcher.PaddedBatcher` fills."""
 
 
 def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -26,9 +29,8 @@ def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrained
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigurationError(f"the model in {folder} can't be loaded: {reason}") from None
+    except Exception as error:  # each architecture checks its config and its weights in its own way
+        raise ConfigurationError(f"the model in {folder} can't be loaded: {one_line(error)}") from None
     # transformers would go on with random numbers in place of what is missing.
     faults = [f"{kind.replace('_', ' ')} {', '.join(sorted(keys))}" for kind, keys in report.items() if keys]
     if faults:
@@ -37,12 +39,14 @@ def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrained
     return loaded
 
 
-def has_token_types(model: PreTrainedModel) -> bool:
-    """Whether the model tells premise and hypothesis apart by type.
+def input_names(model: PreTrainedModel) -> list[str]:
+    """The inputs of a batch that a model takes.
 
-    RoBERTa and others have a table of one type, which no id but 0 may look up.
+    RoBERTa and others have a table of one type, which no id but 0 may look up, so they get no types.
     """
-    return getattr(model.config, "type_vocab_size", 0) > 1
+    names = [name for name in INPUTS if name in inspect.signature(model.forward).parameters]
+    typed = (getattr(model.config, "type_vocab_size", 0) or 0) > 1
+    return [name for name in names if typed or name != "token_type_ids"]
 
 
 class TorchModel:
@@ -60,15 +64,12 @@ class TorchModel:
         dtype = torch.float16 if half and device.type == "cuda" else torch.float32
         self._model = load_weights(folder, dtype).to(device)  # type: ignore[arg-type]
         self._device = device
-        self._has_token_types = has_token_types(self._model)
+        self._names = input_names(self._model)
+        self.padded = "attention_mask" in self._names
 
     @torch.inference_mode()
     def logits(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """One forward pass; see `handler.engine.Model.logits`."""
-        tensors = {
-            name: torch.from_numpy(array).to(self._device)
-            for name, array in inputs.items()
-            if self._has_token_types or name != "token_type_ids"
-        }
+        tensors = {name: torch.from_numpy(inputs[name]).to(self._device) for name in self._names}
         output: NDArray[np.float32] = self._model(**tensors).logits.float().cpu().numpy()
         return output

@@ -14,15 +14,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
+from handler.batcher import MAX_BATCH_TOKENS, EvenBatcher
 from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
-from handler.engine import load_engine
-from handler.errors import ConfigurationError, InferenceFailed
+from handler.errors import ConfigurationError, one_line
 from handler.request import SentencePair
 from handler.settings import HandlerSettings
+from handler.torch_model import TorchModel
 from scripts import CONFIG, PROJECT
 from scripts.model.precision import Calibration, write_model
 from scripts.model.weights import sha256_of
@@ -48,17 +50,23 @@ def check_checkpoint(folder: Path) -> Checkpoint:
     """
     checkpoint = Checkpoint.read(folder)
     encoder = PairEncoder.from_folder(folder, checkpoint.max_seq_length)
-    engine = load_engine(checkpoint, torch.device("cpu"), threads=1)
+    model = TorchModel(folder, torch.device("cpu"), threads=1)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if encoder.vocabulary_size > config["vocab_size"]:
         raise ConfigurationError(
             f"{folder}: the tokenizer has {encoder.vocabulary_size} tokens, the model {config['vocab_size']}"
         )
-    (result,) = engine.probabilities(encoder.encode([SentencePair("비가 온다.", "날씨가 맑다.")]))
-    if isinstance(result, InferenceFailed):
-        raise ConfigurationError(f"{folder}: {result}")
-    if len(result) != len(checkpoint.labels):
-        raise ConfigurationError(f"{folder}: {len(checkpoint.labels)} labels, but {len(result)} outputs")
+    (batch,) = EvenBatcher(checkpoint.pad_token_id, MAX_BATCH_TOKENS, checkpoint.max_seq_length).batches(
+        encoder.encode([SentencePair("비가 온다.", "날씨가 맑다.")])
+    )
+    try:
+        logits = model.logits(batch.inputs)
+    except Exception as error:  # each architecture fails in its own way
+        raise ConfigurationError(f"{folder}: the model fails on a pair: {one_line(error)}") from None
+    if not np.isfinite(logits).all():
+        raise ConfigurationError(f"{folder}: the model's answer is not finite")
+    if logits.shape[1] != len(checkpoint.labels):
+        raise ConfigurationError(f"{folder}: {len(checkpoint.labels)} labels, but {logits.shape[1]} outputs")
     return checkpoint
 
 
@@ -133,13 +141,13 @@ def build_archive(
         command += ["--extra-files", ",".join(files)]
         scratch = staging / "tmp"
         scratch.mkdir()
-        environment = os.environ | {"TMPDIR": str(scratch)}
+        environment = os.environ | {"TMPDIR": str(scratch.resolve())}
         archiver = subprocess.run(
             command, cwd=staging, env=environment, capture_output=True, text=True, check=False
         )
         if archiver.returncode:
             reason = archiver.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise ConfigurationError(f"torch-model-archiver failed: {reason[0]}")
+            raise ConfigurationError(f"torch-model-archiver failed: {reason[0][:200]}")
         packed = staging / output.name
         _write_archive(staging / model_name, packed)
         packed.replace(output)

@@ -9,11 +9,11 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from handler.checkpoint import SECTION
-from handler.errors import ConfigurationError
-from scripts.model.fitting import fit, label_count, longest_sequence, table_rows
+from handler.errors import ConfigurationError, one_line
+from scripts.model.fitting import fit, label_count, longest_sequence
 from scripts.model.labels import choose_labels
-from scripts.model.pretrained import local_folder, make_config, read_json
-from scripts.model.served_tokenizer import check_tokenizer, served_tokenizer
+from scripts.model.pretrained import attend_in_full, local_folder, make_config, read_json
+from scripts.model.served_tokenizer import serve_tokenizer
 from scripts.model.tokenizer import load_tokenizer, tokenizer_folder
 from scripts.model.weights import read_weights, sha256_of, weight_files
 
@@ -49,8 +49,8 @@ def convert_checkpoint(
     beside = source.parent / "config.json"
     own = read_json(beside) if beside.is_file() else None
     folder = source.parent if pretrained is None else local_folder(pretrained)
-    base = own if own is not None and pretrained is None else read_json(folder / "config.json")
-    config = make_config(base if own is None else own, folder / "config.json" if own is None else beside)
+    base = read_json(folder / "config.json") if own is None else own
+    config = make_config(base, folder / "config.json" if own is None else beside)
     chosen = choose_labels(
         label_count(stored.tensors, config), labels, own, stored.surroundings, stored.lightning, base
     )
@@ -64,13 +64,13 @@ def convert_checkpoint(
         )
     where = tokenizer_folder(source.parent, folder)
     tokenizer = load_tokenizer(where, config)
-    served = served_tokenizer(tokenizer)
-    rows = table_rows(config)
-    for line in check_tokenizer(tokenizer, served, rows, str(where)):
+    served, lines = serve_tokenizer(tokenizer, config.to_dict().get("vocab_size") or 0, str(where))
+    for line in lines:
         report(line)
     longest = longest_sequence(config)
     if not 5 <= max_seq_length <= longest:
         raise ConfigurationError(f"max_seq_length must be from 5 to {longest}, the positions of the model")
+    attend_in_full(config, max_seq_length)
     section = {
         "name": output.resolve().name,
         "max_seq_length": max_seq_length,
@@ -79,14 +79,19 @@ def convert_checkpoint(
         "source_sha256": sha256_of(*weight_files(source)),
     }
     setattr(config, SECTION, section)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as staging:
-        config.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        served.save(str(Path(staging) / "tokenizer.json"))
-        save_file(fitted.weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
-        output.mkdir(exist_ok=True)
-        for file in Path(staging).iterdir():
-            file.chmod(0o644)
-            file.replace(output / file.name)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".converting-") as staging:
+            config.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+            served.save(str(Path(staging) / "tokenizer.json"))
+            save_file(fitted.weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
+            output.mkdir(exist_ok=True)
+            for file in Path(staging).iterdir():
+                file.chmod(0o644)
+                file.replace(output / file.name)
+    except Exception as error:  # safetensors and tokenizers have their own kinds for a full disk
+        raise ConfigurationError(
+            f"{output} can't be written, free space or name another --output: {one_line(error)}"
+        ) from None
     return output

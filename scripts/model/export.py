@@ -4,39 +4,90 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import openvino
 import torch
-from transformers import BertForSequenceClassification
+from transformers import BertForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import set_verbosity_error
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
-from handler.engine import make_batcher
-from handler.openvino_model import GRAPH
-from handler.torch_model import has_token_types, load_weights
+from handler.engine import available_cores, make_batcher
+from handler.errors import ConfigurationError, one_line
+from handler.openvino_model import GRAPH, OpenVinoModel, reads_packed, reads_padded
+from handler.torch_model import input_names, load_weights
+from scripts.model.agreement import TOLERANCE, difference, reference, sample_pairs
 from scripts.model.packed_bert import PackedBert
 
 
-def export_graph(checkpoint: Checkpoint) -> openvino.Model:
+def export_graph(checkpoint: Checkpoint, report: Callable[[str], object] = lambda _: None) -> openvino.Model:
     """Trace a converted checkpoint into a graph for any number of pairs of any length, in float32.
 
     A BERT that tells premise and hypothesis apart becomes a graph for packed rows; other encoders read
-    padded batches.
+    padded batches, and those whose answers padding changes read pairs of one length at a time. Each graph is
+    held against PyTorch, and the first that agrees is taken.
 
     Raises:
-        ConfigurationError: the weights can't be loaded.
+        ConfigurationError: the weights can't be loaded, or no graph of them agrees with PyTorch.
     """
     set_ci_against_usage_statistics()
-    model = load_weights(checkpoint.folder)
-    module: torch.nn.Module = model
-    if isinstance(model, BertForSequenceClassification) and has_token_types(model):
-        module = PackedBert(model).eval()
-    packed = module is not model
-    (example,) = make_batcher(checkpoint, packed).batches([EncodedPair((1,) * 16, (0,) * 16, False)])
-    names = [name for name in example.inputs if name != "token_type_ids" or has_token_types(model)]
     set_verbosity_error()  # type: ignore[no-untyped-call]
+    model = load_weights(checkpoint.folder)
+    pairs = sample_pairs(checkpoint, model)
+    expected = reference(model, pairs)
+    fault = ""
+    for way in _ways(model):
+        model.set_attn_implementation(way.attention)
+        try:
+            graph = _trace(checkpoint, model, way)
+            worst = difference(checkpoint, OpenVinoModel(graph, "fp32", available_cores()), pairs, expected)
+        except Exception as error:  # tracing fails in many ways, each with its own kind of error
+            fault = fault or f"it can't be traced ({one_line(error, 100)})"
+            continue
+        if worst <= TOLERANCE:
+            if not (reads_packed(graph) or reads_padded(graph)):
+                report("padding would change answers: only pairs of one length share a batch")
+            return graph
+        fault = f"it answers otherwise than in PyTorch, by up to {worst:.0e}"
+    raise ConfigurationError(
+        f"{checkpoint.folder}: {type(model).__name__} can't be served: {fault}; see docs/checkpoints.md for "
+        "encoders that can"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way to make a graph of a model."""
+
+    attention: str
+    packed: bool = False
+    padded: bool = True
+
+
+def _ways(model: PreTrainedModel) -> Iterator[_Way]:
+    """The ways to make a graph, the fastest first; written out, attention has no NaN where all is masked."""
+    own = str(model.config._attn_implementation)
+    if isinstance(model, BertForSequenceClassification) and "token_type_ids" in input_names(model):
+        yield _Way(own, packed=True)
+    for padded in (True, False):
+        for attention in dict.fromkeys((own, "eager")):
+            if not padded or "attention_mask" in input_names(model):
+                yield _Way(attention, padded=padded)
+
+
+def _trace(checkpoint: Checkpoint, model: PreTrainedModel, way: _Way) -> openvino.Model:
+    module: torch.nn.Module = (
+        PackedBert(cast(BertForSequenceClassification, model)).eval() if way.packed else model
+    )
+    batcher = make_batcher(checkpoint, way.packed)
+    (example,) = batcher.batches([EncodedPair((1,) * 16, (0,) * 16, False)])
+    names = list(example.inputs) if way.packed else input_names(model)
+    if not way.padded:
+        names = [name for name in names if name != "attention_mask"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of each branch in transformers' code
         graph: openvino.Model = openvino.convert_model(

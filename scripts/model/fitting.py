@@ -154,7 +154,7 @@ def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> Fitted:
 
 def longest_sequence(config: PretrainedConfig) -> int:
     """The longest sequence, in tokens, that a model of this config has positions for."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = config.to_dict().get("max_position_embeddings")
     if not isinstance(positions, int) or positions < 1:
         return 4096  # positions that are computed, or relative
     # RoBERTa and its kin count positions from behind the padding id.
@@ -164,9 +164,3 @@ def longest_sequence(config: PretrainedConfig) -> int:
         if isinstance(padding, int) and not isinstance(module, torch.nn.Embedding):
             offset = max(offset, padding + 1)
     return positions - offset
-
-
-def table_rows(config: PretrainedConfig) -> int:
-    """How many tokens a model of this config knows."""
-    table = empty_model(config).get_input_embeddings()  # type: ignore[operator]
-    return int(getattr(table, "num_embeddings", getattr(config, "vocab_size", 0)))

@@ -12,7 +12,7 @@ from handler.checkpoint import SECTION, Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import make_batcher
 from handler.errors import ConfigurationError
-from handler.openvino_model import reads_packed
+from handler.openvino_model import reads_packed, reads_padded
 from scripts.model.export import export_graph, save_graph
 from scripts.model.gate import Comparison, Gate, compare
 from scripts.model.quantization import quantize, split_pairs
@@ -62,7 +62,7 @@ def write_model(
             )
         config[SECTION]["comparison"] = asdict(_write_int8(checkpoint, folder, calibration, report))
     else:
-        save_graph(export_graph(checkpoint), folder)
+        save_graph(export_graph(checkpoint, report), folder)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
@@ -83,8 +83,8 @@ def _write_int8(
         report(f"labels are numbers, read as {name_numbers(order)}")
     learnt, held_out = split_pairs(pairs, validation)
     encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
-    graph = export_graph(checkpoint)
-    batcher = make_batcher(checkpoint, reads_packed(graph))
+    graph = export_graph(checkpoint, report)
+    batcher = make_batcher(checkpoint, reads_packed(graph), reads_padded(graph))
     # Each pair alone, with next to no padding, which would widen the ranges.
     encoded = encoder.encode([row.pair for row in learnt])
     graph = quantize(graph, (each for pair in encoded for each in batcher.batches([pair])))

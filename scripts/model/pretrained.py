@@ -99,6 +99,22 @@ def make_config(raw: dict[str, Any], where: Path) -> PretrainedConfig:
     return config
 
 
+def attend_in_full(config: PretrainedConfig, max_seq_length: int) -> None:
+    """Let a sparse BigBird, such as KoBigBird, attend to all tokens, as transformers does for short texts.
+
+    Raises:
+        ConfigurationError: `max_seq_length` is so long that sparse attention would be used.
+    """
+    if getattr(config, "attention_type", None) != "block_sparse":
+        return
+    longest = (5 + 2 * config.num_random_blocks) * config.block_size
+    if max_seq_length > longest:
+        raise ConfigurationError(
+            f"a sparse BigBird is served up to --max-seq-length {longest}, where it attends to all tokens"
+        )
+    config.attention_type = "original_full"
+
+
 def _kind_of(architectures: Any) -> str | None:
     """The model type of a config from before transformers wrote it down, such as bert of BertForMaskedLM."""
     name = architectures[0] if isinstance(architectures, list) and architectures else None

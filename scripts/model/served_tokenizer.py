@@ -25,6 +25,21 @@ PROBES = (
 """Pairs that must be encoded as transformers encodes them."""
 
 
+def serve_tokenizer(loaded: PreTrainedTokenizerBase, rows: int, origin: str) -> tuple[Tokenizer, list[str]]:
+    """The form of a tokenizer that is served, and what `check_tokenizer` says of it.
+
+    Raises:
+        ConfigurationError: it can't be the one that the model was trained with.
+    """
+    try:
+        served = served_tokenizer(loaded)
+        return served, check_tokenizer(loaded, served, rows, origin)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ConfigurationError(f"the tokenizer of {origin} can't be used: {one_line(error)}") from None
+
+
 def served_tokenizer(loaded: PreTrainedTokenizerBase) -> Tokenizer:
     """The same tokenizer with one rule for what a user types.
 

@@ -43,7 +43,7 @@ def choose_checkpoint(path: Path) -> Choice:
     for name in WEIGHT_FILES:
         if (path / name).is_file() and (path / "config.json").is_file():
             return Choice(path / name, "the weights of a Hugging Face folder")
-    found = sorted(path.glob("*.ckpt"))
+    found = sorted(file for file in path.glob("*.ckpt") if file.is_file())
     ranked = sorted(
         ((loss, -version, -epoch, file) for file in found for loss, version, epoch in _name_facts(file)),
     )
@@ -59,7 +59,7 @@ def choose_checkpoint(path: Path) -> Choice:
     listing = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
     raise ConfigurationError(
         f"{path} holds no checkpoint to choose: expected files like 'epoch=1-val_loss=0.82.ckpt', or "
-        f"config.json with {' or '.join(WEIGHT_FILES)}; found {listing}"
+        f"config.json with {WEIGHT_FILES[0]}; found {listing if len(listing) < 90 else listing[:87] + ' …'}"
     )
 
 

@@ -19,7 +19,7 @@ CASING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 """What `BertTokenizer` is told of case and accents; by default it lower-cases, which takes Hangul apart."""
 
 TYPED_BEFORE_5 = ("TokenizersBackend", "PreTrainedTokenizerFast", "AlbertTokenizer", "RemBertTokenizer")
-"""Classes that told premise and hypothesis apart by type until transformers 5, unless they were told not to."""
+"""Classes that until transformers 5 told premise and hypothesis apart by type, unless told otherwise."""
 
 
 def tokenizer_folder(beside: Path, pretrained: Path) -> Path:
