@@ -31,8 +31,10 @@ def worker_fault(logs: Path) -> str | None:
     if "Backend worker process died." not in log:
         return None
     lines = [line.split(" - ")[-1] for line in log.splitlines()]
-    errors = [match[1] for line in lines if (match := re.search(r"((?:\w+\.)*\w*Error: .*)", line))]
-    return errors[-1].removeprefix("handler.errors.ConfigurationError: ") if errors else lines[-1]
+    errors = [
+        match[1] for line in lines if (match := re.search(r"((?:\w+\.)*\w*(?:Error|Exception): .*)", line))
+    ]
+    return errors[-1].removeprefix("handler.errors.ConfigurationError: ") if errors else None
 
 
 def last_complaint(logs: Path) -> str:

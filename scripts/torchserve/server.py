@@ -38,6 +38,9 @@ STOP_SECONDS = 30
 KILL_SECONDS = 5
 """Time limit for processes that have been told to end, and for those that have been killed."""
 
+SETTLE_SECONDS = 0.5
+"""Time for a worker's traceback to be written, of which the last line counts."""
+
 
 class StartError(ServiceError):
     """TorchServe didn't become ready, or ended without being asked to."""
@@ -168,9 +171,9 @@ class TorchServe:
             progress(waited)
             if self._launcher is None or self._launcher.poll() is not None:
                 raise StartError(f"TorchServe ended while starting: {last_complaint(self.logs)}")
-            fault = worker_fault(self.logs)
-            if fault:
-                raise StartError(f"a worker can't start: {fault}")
+            if worker_fault(self.logs):
+                time.sleep(SETTLE_SECONDS)
+                raise StartError(f"a worker can't start: {worker_fault(self.logs)}")
             states = [self._is_ready(ArchiveName.of(archive)) for archive in self.archives]
             if all(state is not None for state in states):
                 if not scaled:

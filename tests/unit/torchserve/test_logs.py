@@ -21,6 +21,15 @@ def test_a_workers_own_error_is_the_reason(tmp_path: Path) -> None:
     assert worker_fault(tmp_path) == "tokenizer.json is missing"
 
 
+def test_a_traceback_that_is_still_being_written_is_no_reason_yet(tmp_path: Path) -> None:
+    log = tmp_path / "model.log"
+    begun = f"INFO W-9000-nli_1.0-stdout {DIED}\nINFO W-9000-nli_1.0-stdout                ^^^^^^^\n"
+    log.write_text(begun, encoding="utf-8")
+    assert worker_fault(tmp_path) is None
+    log.write_text(f"{begun}INFO W-9000-nli_1.0-stdout RuntimeError: no memory\n", encoding="utf-8")
+    assert worker_fault(tmp_path) == "RuntimeError: no memory"
+
+
 def test_no_fault_where_no_worker_died(tmp_path: Path) -> None:
     assert worker_fault(tmp_path) is None
     (tmp_path / "model.log").write_text("ValueError: handled\n", encoding="utf-8")
