@@ -19,7 +19,7 @@ from handler.encoding import EncodedPair
 from handler.engine import available_cores, make_batcher
 from handler.errors import ConfigurationError, one_line
 from handler.openvino_model import GRAPH, OpenVinoModel, reads_packed, reads_padded
-from handler.torch_model import input_names, load_weights
+from handler.torch_model import TorchModel, input_names, load_weights
 from scripts.model.agreement import TOLERANCE, difference, reference, sample_pairs
 from scripts.model.packed_bert import PackedBert
 
@@ -57,6 +57,23 @@ def export_graph(checkpoint: Checkpoint, report: Callable[[str], object] = lambd
         f"{checkpoint.folder}: {type(model).__name__} can't be served: {fault}; see docs/checkpoints.md for "
         "encoders that can"
     )
+
+
+def check_torch(checkpoint: Checkpoint) -> None:
+    """Hold PyTorch on padded batches, as a GPU computes them, against PyTorch on each pair alone.
+
+    Raises:
+        ConfigurationError: padding changes the answers.
+    """
+    model = load_weights(checkpoint.folder)
+    pairs = sample_pairs(checkpoint, model)
+    served = TorchModel(checkpoint.folder, torch.device("cpu"), available_cores())
+    worst = difference(checkpoint, served, pairs, reference(model, pairs))
+    if worst > TOLERANCE:
+        raise ConfigurationError(
+            f"{checkpoint.folder}: padding changes the answers of {type(model).__name__}, by up to "
+            f"{worst:.0e}: build fp32, where only pairs of one length share a batch"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from handler.encoding import PairEncoder
 from handler.engine import make_batcher
 from handler.errors import ConfigurationError
 from handler.openvino_model import reads_packed, reads_padded
-from scripts.model.export import export_graph, save_graph
+from scripts.model.export import check_torch, export_graph, save_graph
 from scripts.model.gate import Comparison, Gate, compare
 from scripts.model.quantization import quantize, split_pairs
 from scripts.pairs.labelled import class_numbers, name_numbers, read_labelled_pairs
@@ -54,6 +54,7 @@ def write_model(
     config[SECTION]["precision"] = precision
     shutil.copy(checkpoint.folder / "tokenizer.json", folder)
     if precision == "fp16":
+        check_torch(checkpoint)
         shutil.copy(checkpoint.folder / "model.safetensors", folder)
     elif precision == "int8":
         if calibration is None:

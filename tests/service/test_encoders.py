@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from handler.encoding import PairEncoder
 from handler.engine import Engine, load_engine
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
+from scripts import PROJECT
 from scripts.model import agreement
 from scripts.model.conversion import convert_checkpoint
 from scripts.model.packed_bert import PackedBert
@@ -169,3 +174,44 @@ def test_a_graph_that_disagrees_with_pytorch_is_never_written(
     graph = (tmp_path / "served" / "model.xml").read_text(encoding="utf-8")
     assert "segments" not in graph  # the padded graph, which agrees, took its place
     assert "attention_mask" in graph
+
+
+@pytest.mark.parametrize(("kind", "served"), [("bert", True), ("fnet", True), ("convbert", False)])
+def test_half_precision_is_refused_where_padding_changes_answers(
+    tmp_path: Path, kind: str, served: bool
+) -> None:
+    folder = make(tmp_path / "x", kind, (PADDED | EVEN)[kind])
+    convert_checkpoint(folder / "model.safetensors", None, tmp_path / "out")
+    (tmp_path / "served").mkdir()
+    if served:
+        write_model(Checkpoint.read(tmp_path / "out"), "fp16", tmp_path / "served")
+    else:
+        with pytest.raises(ConfigurationError, match="padding changes the answers of ConvBert"):
+            write_model(Checkpoint.read(tmp_path / "out"), "fp16", tmp_path / "served")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = make(tmp_path / "x", "bert", {})
+    command = [
+        sys.executable,
+        str(PROJECT / "scripts" / "convert_checkpoint.py"),
+        "--checkpoint",
+        str(folder),
+    ]
+
+    def limit_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")],
+        preexec_fn=limit_files,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "can't be written" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
