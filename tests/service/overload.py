@@ -67,10 +67,10 @@ class Load:
         return float(np.percentile(times, percent)) if times else float("nan")
 
 
-def bodies(pairs: Sequence[SentencePair], size: int) -> Iterator[bytes]:
-    """Requests of `size` pairs, over and over."""
+def bodies(pairs: Sequence[SentencePair], size: int, first: int = 0) -> Iterator[bytes]:
+    """Requests of `size` pairs, over and over. Equal pairs are computed once, so clients begin apart."""
     rows = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
-    endless = cycle(rows)
+    endless = cycle(rows[first:] + rows[:first])
     while True:
         each = [next(endless) for _ in range(size)]
         yield json.dumps(each if size > 1 else each[0], ensure_ascii=False).encode()
@@ -85,13 +85,13 @@ async def _closed_loop(url: str, pairs: Sequence[SentencePair], seconds: float) 
     done: list[tuple[float, int]] = []
     began = time.monotonic()
 
-    async def client(size: int) -> None:
-        source = bodies(pairs, size)
+    async def client(size: int, first: int = 0) -> None:
+        source = bodies(pairs, size, first)
         while time.monotonic() < began + seconds:
             if await _post(url, next(source), stamped=False) == 200:
                 done.append((time.monotonic(), size))
 
-    await asyncio.gather(client(LARGE), *(client(1) for _ in range(16)))
+    await asyncio.gather(client(LARGE), *(client(1, number * len(pairs) // 17) for number in range(1, 17)))
     # From the first third on, when all are at it, until the last request that was sent in time.
     counted = [(at, size) for at, size in done if at >= began + seconds / 3]
     return sum(size for _, size in counted) / (max(at for at, _ in counted) - began - seconds / 3)
@@ -126,7 +126,7 @@ async def _open_loop(
         sent.append(Sent(size, at - began, time.monotonic() - at, status))
 
     async def stream(size: int, rate: float) -> None:
-        chance, source, due = random.Random(size), bodies(pairs, size), began
+        chance, source, due = random.Random(size), bodies(pairs, size, size), began
         while (due := due + chance.expovariate(rate)) < began + warm_up + seconds:
             await asyncio.sleep(due - time.monotonic())
             task = asyncio.create_task(one(next(source), size))
