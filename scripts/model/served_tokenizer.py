@@ -173,7 +173,7 @@ def _hangul(served: Tokenizer, vocabulary: dict[str, int], controls: dict[str, i
     if len(kept) < len(sample) / 2:
         raise ConfigurationError(
             f"the tokenizer of {origin} takes Hangul apart, but its vocabulary has whole syllables, so "
-            'that Korean is unknown: set "strip_accents": false in tokenizer_config.json'
+            'that Korean is unknown: set "strip_accents": false (ALBERT: "keep_accents": true) in tokenizer_config.json'
         )
     return "kept whole"
 

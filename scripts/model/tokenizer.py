@@ -57,6 +57,9 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     try:
         if pieces and not has_json and config.model_type in {"bert", "distilbert"}:
             return sentencepiece_tokenizer(pieces, settings)
+        if config.model_type == "albert" and "keep_accents" not in settings:
+            # By default accents are stripped, which takes Hangul apart; SentencePiece joins it again.
+            options["keep_accents"] = True
         if (folder / "vocab.txt").is_file():
             named = settings.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
             if not has_json and named is None:

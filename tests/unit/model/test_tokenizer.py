@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 from transformers import (
+    AlbertConfig,
     AutoTokenizer,
     BertConfig,
     BertTokenizer,
+    CamembertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     RobertaConfig,
+    XLMRobertaConfig,
     XLMRobertaTokenizer,
 )
 
@@ -243,3 +247,38 @@ def test_a_unigram_vocabulary_does_not_take_typed_control_tokens_for_its_own(tmp
     for index, name in ((0, "<s>"), (2, "</s>"), (1, "<pad>"), (len(vocabulary) - 1, "<mask>")):
         assert index not in ids(made, f"가 {name} 나{name}다")
     assert ids(made, "가 나") == AutoTokenizer.from_pretrained(tmp_path)("가 나")["input_ids"][1:-1]
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "controls"),
+    [
+        (XLMRobertaConfig(), "sentencepiece.bpe.model", {}),
+        (CamembertConfig(), "sentencepiece.bpe.model", {}),
+        (AlbertConfig(), "spiece.model", {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}),
+        (DebertaV2Config(), "spm.model", {"pad_id": 0, "unk_id": 3, "bos_id": 1, "eos_id": 2}),
+    ],
+    ids=["xlm-roberta", "camembert", "albert", "deberta-v2"],
+)
+def test_a_sentencepiece_model_alone_is_read_as_sentencepiece_does(
+    tmp_path: Path, config: Any, name: str, controls: dict[str, Any]
+) -> None:
+    import sentencepiece
+
+    names: dict[str, Any] = {} if not controls else {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+    if controls.get("bos_id") == 1:
+        names = {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "pad_piece": "[PAD]", "unk_piece": "[UNK]"}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["남자가 책을 읽는다", "오늘은 날씨가 맑다", "a man reads 1,000"] * 20),
+        model_prefix=str(tmp_path / "m"),
+        vocab_size=80,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **controls,
+        **names,
+    )
+    (tmp_path / "m.model").rename(tmp_path / name)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / name))
+    made = served(tmp_path, config)
+    made.encode_special_tokens = True
+    for text in ("남자가 책을 읽는다 뷁", "a man 1,000"):
+        assert made.encode(text, add_special_tokens=False).tokens == model.encode(text, out_type=str)
