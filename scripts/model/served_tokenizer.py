@@ -172,8 +172,8 @@ def _hangul(served: Tokenizer, vocabulary: dict[str, int], controls: dict[str, i
     kept = [word for word in sample if SYLLABLES.search(_normalized(served, word))]
     if len(kept) < len(sample) / 2:
         raise ConfigurationError(
-            f"the tokenizer of {origin} takes Hangul apart, but its vocabulary has whole syllables, so "
-            'that Korean is unknown: set "strip_accents": false (ALBERT: "keep_accents": true) in tokenizer_config.json'
+            f"the tokenizer of {origin} takes Hangul apart, but its vocabulary has whole syllables: set "
+            '"strip_accents": false in tokenizer_config.json (for ALBERT "keep_accents": true)'
         )
     return "kept whole"
 
