@@ -53,7 +53,7 @@ def test_code_and_documents_use_the_words_of_the_field(pattern: str) -> None:
     found = [
         f"{name}: {hit[0]!r}, rather: {REPLACED[pattern]}"
         for name, text in texts().items()
-        if re.search(r"\.(py|ya?ml|properties)$|^docs/.*\.md$", name) and name != OWN
+        if re.search(r"\.(py|ya?ml|properties)$|^(docs/.*|README|CHANGELOG)\.md$", name) and name != OWN
         for hit in expression.finditer(text)
     ]
     assert found == []
