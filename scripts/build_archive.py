@@ -12,6 +12,7 @@ from scripts.command_line.arguments import argument_parser, run
 from scripts.model.archive import MODEL_CONFIG, build_archive
 from scripts.model.gate import Gate
 from scripts.model.precision import Calibration
+from scripts.model.quantization import check_calibration_is_possible
 
 
 def main() -> int:
@@ -36,13 +37,13 @@ def main() -> int:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="your own pairs, with or without labels: int8 needs it",
+        help="your own pairs, with or without labels, for a faster int8 (needs scripts/setup build)",
     )
     parser.add_argument(
         "--validation",
         type=Path,
         metavar="FILE",
-        help="pairs to measure int8 on (default: part of --calibration)",
+        help="pairs to measure int8 on (default: part of --calibration, or none)",
     )
     parser.add_argument(
         "--max-accuracy-drop",
@@ -60,8 +61,14 @@ def main() -> int:
     )
     parser.add_argument("--force", action="store_true", help="overwrite the archive")
     arguments = parser.parse_args()
+    if arguments.precision != "int8" and (arguments.calibration or arguments.validation):
+        parser.error("--calibration and --validation are for --precision int8")
+    if arguments.calibration:
+        check_calibration_is_possible()
+    elif arguments.precision == "int8" and not arguments.validation:
+        print("int8 without pairs: it is not compared with fp32 (--validation FILE does)")
     gate = Gate(arguments.max_accuracy_drop, arguments.min_agreement)
-    calibration = arguments.calibration and Calibration(arguments.calibration, arguments.validation, gate)
+    calibration = Calibration(arguments.calibration, arguments.validation, gate)
     output = arguments.output or PROJECT / "model_store" / f"{arguments.model_name}-{arguments.version}.mar"
     build_archive(
         arguments.checkpoint,

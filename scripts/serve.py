@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
+from handler.checkpoint import Precision
 from scripts import CONFIG, PROJECT
 from scripts.command_line.arguments import argument_parser, positive_integer, run
 from scripts.model.archive import archive_of
@@ -24,12 +26,16 @@ RUN = PROJECT / ".run"
 
 def main() -> int:
     """Read the arguments and serve."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.archive and arguments.precision:
+        parser.error("an archive's precision is fixed: --precision is for a checkpoint")
     with sole_use(arguments.folder):
         last = None if arguments.fresh else SavedState.read(arguments.folder)
         asked = arguments.archive
         if arguments.checkpoint or (asked is None and (last is None or last.is_shipped_model)):
-            asked = [archive_of(arguments.checkpoint or DEMO, _store(arguments), _say)]
+            precision: Precision = arguments.precision or ("fp32" if arguments.checkpoint else "int8")
+            asked = [archive_of(arguments.checkpoint or DEMO, _store(arguments), _say, precision)]
         shipped = not (arguments.archive or arguments.checkpoint)
         planned = plan(asked, arguments.workers, last, shipped)
         if planned.settings:
@@ -65,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--checkpoint", type=Path, help="a converted checkpoint to pack and serve (default: checkpoints/demo)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        help="of the checkpoint's archive (default: int8 for the shipped model, fp32 for --checkpoint)",
     )
     parser.add_argument(
         "--port",

@@ -154,7 +154,12 @@ def build_archive(
     return output
 
 
-def archive_of(checkpoint: Path, store: Path, report: Callable[[str], object] = lambda _: None) -> Path:
+def archive_of(
+    checkpoint: Path,
+    store: Path,
+    report: Callable[[str], object] = lambda _: None,
+    precision: Precision = "fp32",
+) -> Path:
     """The archive of a checkpoint in a model store, built where there is none of exactly this content.
 
     The file's name ends with the first digits of `fingerprint`, so two checkpoints never share an archive,
@@ -167,10 +172,11 @@ def archive_of(checkpoint: Path, store: Path, report: Callable[[str], object] = 
     if not (checkpoint / "config.json").is_file():
         raise ConfigurationError(f"{checkpoint} is not a converted checkpoint: it has no config.json")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.resolve().name)[:60]
-    archive = store / f"nli-{name}-{fingerprint(checkpoint)[:FINGERPRINT_DIGITS]}.mar"
+    kind = "" if precision == "fp32" else f"-{precision}"
+    archive = store / f"nli-{name}{kind}-{fingerprint(checkpoint)[:FINGERPRINT_DIGITS]}.mar"
     if not archive.exists():
         report(f"building {archive.name} from {checkpoint} ...")
-        build_archive(checkpoint, "1.0", archive, force=True)
+        build_archive(checkpoint, "1.0", archive, force=True, precision=precision)
     return archive
 
 

@@ -15,16 +15,23 @@ from handler.errors import ConfigurationError
 from handler.openvino_model import reads_packed, reads_padded
 from scripts.model.export import check_torch, export_graph, save_graph
 from scripts.model.gate import Comparison, Gate, compare
-from scripts.model.quantization import quantize, split_pairs
-from scripts.pairs.labelled import class_numbers, name_numbers, read_labelled_pairs
+from scripts.model.quantization import (
+    check_calibration_is_possible,
+    compress_weights,
+    pairs_to_measure,
+    quantize,
+    split_pairs,
+)
+from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers, read_labelled_pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The pairs that int8 learns from, and the gate that it must pass."""
+    """What int8 learns from and is measured on, and the gate that it must then pass."""
 
-    pairs: Path
-    """A file that `scripts/pairs/reader.py` reads; part of it is kept back to measure on."""
+    pairs: Path | None = None
+    """A file that `scripts/pairs/reader.py` reads, for the ranges of the activations; part of it is kept
+    back to measure on. None where activations are quantized as they come."""
     validation: Path | None = None
     """Such a file to measure on instead."""
     gate: Gate = field(default_factory=Gate)
@@ -43,7 +50,8 @@ def write_model(
         checkpoint: a converted checkpoint.
         precision: fp32, bf16 and int8 become a graph for OpenVINO; fp16 stays PyTorch's, for a GPU.
         folder: an empty folder.
-        calibration: the pairs and the gate for int8, which needs them.
+        calibration: the pairs and the gate for int8; without pairs it is not measured, and the archive keeps
+            the comparison that the checkpoint records, if any.
         report: told how int8 compares with float32.
 
     Raises:
@@ -52,16 +60,15 @@ def write_model(
     """
     config = json.loads((checkpoint.folder / "config.json").read_text(encoding="utf-8"))
     config[SECTION]["precision"] = precision
+    if precision != "int8":
+        config[SECTION].pop("comparison", None)
     shutil.copy(checkpoint.folder / "tokenizer.json", folder)
     if precision == "fp16":
         check_torch(checkpoint)
         shutil.copy(checkpoint.folder / "model.safetensors", folder)
     elif precision == "int8":
-        if calibration is None:
-            raise ConfigurationError(
-                "int8 learns from your own pairs: name a file of them with --calibration"
-            )
-        config[SECTION]["comparison"] = asdict(_write_int8(checkpoint, folder, calibration, report))
+        if comparison := _write_int8(checkpoint, folder, calibration or Calibration(), report):
+            config[SECTION]["comparison"] = asdict(comparison)
     else:
         save_graph(export_graph(checkpoint, report), folder)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
@@ -70,31 +77,44 @@ def write_model(
 
 def _write_int8(
     checkpoint: Checkpoint, folder: Path, calibration: Calibration, report: Callable[[str], object]
-) -> Comparison:
-    """Write the quantized graph, and hold it against the checkpoint.
+) -> Comparison | None:
+    """Write the quantized graph, and hold it against the checkpoint where there are pairs for that.
 
     Raises:
         DataError, ConfigurationError: as `write_model`.
     """
-    pairs = read_labelled_pairs(calibration.pairs)
+    if calibration.pairs:
+        check_calibration_is_possible()
+    pairs = read_labelled_pairs(calibration.pairs) if calibration.pairs else []
     validation = read_labelled_pairs(calibration.validation) if calibration.validation else []
     # Faults in the labels are found before the work.
     order = class_numbers([*pairs, *validation], checkpoint.labels, optional=True).order
     if order:
         report(f"labels are numbers, read as {name_numbers(order)}")
-    learnt, held_out = split_pairs(pairs, validation)
-    encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
+    learnt: list[LabelledPair] = []
+    held_out: list[LabelledPair] = []
+    if pairs:
+        learnt, held_out = split_pairs(pairs, validation)
+    elif validation:
+        held_out = pairs_to_measure(validation)
     graph = export_graph(checkpoint, report)
-    batcher = make_batcher(checkpoint, reads_packed(graph), reads_padded(graph))
-    # Each pair alone, with next to no padding, which would widen the ranges.
-    encoded = encoder.encode([row.pair for row in learnt])
-    graph = quantize(graph, (each for pair in encoded for each in batcher.batches([pair])))
+    if learnt:
+        encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
+        batcher = make_batcher(checkpoint, reads_packed(graph), reads_padded(graph))
+        # Each pair alone, with next to no padding, which would widen the ranges.
+        encoded = encoder.encode([row.pair for row in learnt])
+        graph = quantize(graph, (each for pair in encoded for each in batcher.batches([pair])))
+    else:
+        compress_weights(graph)
     save_graph(graph, folder)
+    if not held_out:
+        return None
     comparison = compare(checkpoint, replace(checkpoint, folder=folder, precision="int8"), held_out)
     report(comparison.to_text())
     if fault := comparison.fault(calibration.gate):
+        remedy = "use more of your own pairs" if learnt else "calibrate on your own pairs with --calibration"
         raise ConfigurationError(
-            f"int8 is refused: it {fault}; use more of your own pairs, or set other limits with "
-            "--min-agreement and --max-accuracy-drop"
+            f"int8 is refused: it {fault}; {remedy}, or set other limits with --min-agreement and "
+            "--max-accuracy-drop"
         )
     return comparison

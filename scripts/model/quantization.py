@@ -1,12 +1,15 @@
-"""Post-training int8: the pairs that it learns from and is measured on, and the quantized graph."""
+"""Post-training int8: the graph with 8-bit weights, the calibrated graph, and the pairs for them."""
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import warnings
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import openvino
+from openvino import opset13 as operators
 
 from handler.batcher import ModelBatch
 from handler.errors import ConfigurationError
@@ -24,19 +27,56 @@ FEWEST_PAIRS = 100
 """Smallest number of different pairs in a calibration file; fewer say little about ranges or agreement."""
 
 
-def quantize(graph: openvino.Model, batches: Iterable[ModelBatch]) -> openvino.Model:
-    """Post-training int8 of weights and activations, whose ranges are those that `batches` show.
+def compress_weights(graph: openvino.Model) -> None:
+    """Replace each matrix that activations are multiplied by, and each table, by 8-bit weights, in place.
+
+    Each output of a matrix and each row of a table has a scale of its own. OpenVINO then quantizes the
+    activations as they come (`handler.openvino_model.QUANTIZATION_GROUP`), so no pairs are needed.
 
     Raises:
-        ConfigurationError: NNCF isn't installed.
+        ConfigurationError: the graph has no such matrix.
     """
+    found = 0
+    for node in graph.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind not in {"MatMul", "Gather"}:
+            continue
+        port = node.input(1 if kind == "MatMul" else 0)
+        constant = port.get_source_output().get_node()
+        if constant.get_type_name() != "Constant" or constant.get_element_type() != openvino.Type.f32:
+            continue
+        weights = constant.data
+        if weights.ndim != 2:
+            continue
+        axis = 0 if kind == "MatMul" and not node.get_attributes()["transpose_b"] else 1
+        largest = np.abs(weights).max(axis=axis, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        whole = operators.constant(np.rint(weights / scale).astype(np.int8))
+        restored = operators.multiply(operators.convert(whole, "f32"), operators.constant(scale))
+        port.replace_source_output(restored.output(0))
+        found += kind == "MatMul"
+    if not found:
+        raise ConfigurationError("int8 can't be made: the model's graph has no matrix of weights")
+
+
+def check_calibration_is_possible() -> None:
+    """Check, before any work, that the package that calibrates is installed.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if importlib.util.find_spec("nncf") is None:
+        raise ConfigurationError(
+            "--calibration needs NNCF: run scripts/setup build, or leave --calibration out"
+        )
+
+
+def quantize(graph: openvino.Model, batches: Iterable[ModelBatch]) -> openvino.Model:
+    """Post-training int8 of weights and activations, whose ranges are those that `batches` show."""
     set_ci_against_usage_statistics()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import nncf
-    except ImportError:
-        raise ConfigurationError("int8 needs NNCF: scripts/setup build") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nncf
     names = [port.any_name for port in graph.inputs]
     inputs = [{name: each.inputs[name] for name in names} for each in batches]
     with warnings.catch_warnings():
@@ -67,12 +107,24 @@ def split_pairs(
     cut = min(CALIBRATION_PAIRS, len(chosen) // 2)
     calibration, held_out = chosen[:cut], chosen[cut:]
     if validation:
-        seen = {row.pair for row in calibration}
-        held_out = [row for row in {row.pair: row for row in validation}.values() if row.pair not in seen]
-        random.Random(0).shuffle(held_out)
-        if len(held_out) < FEWEST_PAIRS:
-            raise DataError(
-                f"the validation file has {len(held_out)} different pairs that int8 wasn't calibrated on; "
-                f"at least {FEWEST_PAIRS} are needed"
-            )
+        return calibration, pairs_to_measure(validation, calibration)
     return calibration, held_out[:HELD_OUT_PAIRS]
+
+
+def pairs_to_measure(
+    validation: Sequence[LabelledPair], calibration: Sequence[LabelledPair] = ()
+) -> list[LabelledPair]:
+    """Choose what to measure on, apart from what was calibrated on; the same each time.
+
+    Raises:
+        DataError: there are too few different pairs.
+    """
+    seen = {row.pair for row in calibration}
+    held_out = [row for row in {row.pair: row for row in validation}.values() if row.pair not in seen]
+    random.Random(0).shuffle(held_out)
+    if len(held_out) < FEWEST_PAIRS:
+        raise DataError(
+            f"the validation file has {len(held_out)} different pairs that int8 wasn't calibrated on; "
+            f"at least {FEWEST_PAIRS} are needed"
+        )
+    return held_out[:HELD_OUT_PAIRS]

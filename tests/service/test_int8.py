@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
+from scripts.model.archive import archive_of
 from scripts.model.gate import Gate
 from scripts.model.precision import Calibration, write_model
+from scripts.serve import DEMO
 from tests.making import answers, some_pairs, write_rows
 
 LOOSE = Gate(max_accuracy_drop=15, min_agreement=85)
@@ -73,3 +77,38 @@ def test_a_bad_calibration_is_refused(undecided: Checkpoint, tmp_path: Path, lab
     assert len(said) == 1
     assert "agrees with fp32 on" in str(caught.value)
     assert "points of accuracy" in str(caught.value)
+
+
+def test_int8_without_calibration_is_measured_where_there_are_pairs(
+    undecided: Checkpoint, tmp_path: Path, labels: list[str]
+) -> None:
+    validation = write_rows(tmp_path / "pairs.jsonl", some_pairs(300), labels)
+    said: list[str] = []
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_model(undecided, "int8", folder, Calibration(None, validation, LOOSE), said.append)
+    assert "300 labelled pairs: fp32 100.00 %, int8 " in said[-1]
+    recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["sentence_pair"]
+    assert recorded["comparison"]["pairs"] == 300
+    strict = Calibration(None, validation, Gate(max_accuracy_drop=-1))
+    with pytest.raises(ConfigurationError, match=r"refused.*--calibration"):
+        write_model(undecided, "int8", folder, strict)
+
+
+def test_the_shipped_model_in_int8_depends_on_no_other_pair_and_is_built_without_nncf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    archive = archive_of(DEMO, tmp_path / "store", precision="int8")
+    assert archive != archive_of(DEMO, tmp_path / "store")
+    assert archive_of(DEMO, tmp_path / "store", precision="int8") == archive
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path / "model")
+    checkpoint = Checkpoint.read(tmp_path / "model")
+    assert checkpoint.precision == "int8"
+    pairs = some_pairs(64)
+    together = answers(checkpoint, pairs)
+    alone = np.concatenate([answers(checkpoint, [pair]) for pair in pairs[:16]])
+    assert np.abs(together[:16] - alone).max() < 1e-3
+    exact = answers(Checkpoint.read(DEMO), pairs)
+    assert (together.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95

@@ -22,7 +22,6 @@ from transformers import (
 from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import load_engine
-from handler.errors import ConfigurationError
 from scripts.model.precision import Calibration, write_model
 from scripts.pairs.text_file import DataError
 from tests.making import TINY_SHAPE, answers, some_pairs, write_rows
@@ -99,6 +98,25 @@ def test_labels_are_checked_before_the_work(tiny_checkpoint: Path, tmp_path: Pat
         write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path, Calibration(file))
 
 
-def test_int8_without_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--calibration"):
-        write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path)
+@pytest.mark.parametrize(("precision", "kept"), [("int8", True), ("fp32", False)])
+def test_int8_without_pairs_keeps_the_figures_that_the_checkpoint_records(
+    tiny_checkpoint: Path, tmp_path: Path, precision: Precision, kept: bool
+) -> None:
+    folder, written = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"), tmp_path / "written"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["sentence_pair"]["comparison"] = {"pairs": 1500, "agreement": 99.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    written.mkdir()
+    write_model(Checkpoint.read(folder), precision, written)
+    section = json.loads((written / "config.json").read_text(encoding="utf-8"))["sentence_pair"]
+    assert ("comparison" in section) == kept
+    assert not kept or section["comparison"]["pairs"] == 1500
+
+
+def test_int8_without_pairs_answers_nearly_as_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_checkpoint)
+    write_model(checkpoint, "int8", tmp_path)
+    assert Checkpoint.read(tmp_path).precision == "int8"
+    pairs = some_pairs(60)
+    difference = np.abs(answers(Checkpoint.read(tmp_path), pairs) - answers(checkpoint, pairs)).max()
+    assert 1e-5 < difference < 0.05
