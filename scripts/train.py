@@ -80,6 +80,8 @@ def main() -> int:
         quick=arguments.quick,
     )
     figures = train(recipe, arguments.output)
+    if figures is None:
+        return 0
     if figures["held_out"]:
         print(f"held out: {figures['held_out']['accuracy']:.2%} of {figures['held_out_pairs']} pairs")
     print(

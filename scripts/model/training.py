@@ -75,7 +75,7 @@ class Recipe:
     """Whether to learn from a few hundred pairs only, as a test."""
 
 
-def train(recipe: Recipe, output: Path) -> dict[str, Any]:
+def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
     """Train, or go on with what a killed run left in `output`; write the best model and its figures there.
 
     Raises:
@@ -86,7 +86,9 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any]:
         split = Split(split.training[:400], split.held_out[:100], split.test[:100])
     if not split.held_out:
         raise ConfigurationError("no pair is held out: there must be some to choose the best model on")
-    _claim(recipe, split, output)
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first:
+        _claim(recipe, split, output)
     _quiet()
     set_seed(recipe.seed)
     source = recipe.teacher or recipe.pretrained or ""
@@ -102,6 +104,8 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any]:
     began = time.monotonic()
     trainer = _trainer(model, training, held_out, recipe, output)
     trainer.train(resume_from_checkpoint=_last_state(output))
+    if not first:
+        return None
     figures = {
         "held_out": asdict(_evaluation(model, held_out, output.name)) if split.held_out[0].label else None,
         "training_pairs": len(training),
@@ -219,7 +223,7 @@ class Progress(TrainerCallback):
     ) -> None:
         """Note where this process begins."""
         self._began, self._first = time.monotonic(), state.global_step
-        if self._first:
+        if self._first and state.is_world_process_zero:
             print(f"going on after step {self._first} of {state.max_steps}", flush=True)
 
     def on_log(
@@ -230,6 +234,8 @@ class Progress(TrainerCallback):
         place = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch or 0:.2f}"
         done = max(1, state.global_step - self._first)
         left = (time.monotonic() - self._began) / done * (state.max_steps - state.global_step)
+        if not state.is_world_process_zero:
+            return
         if "loss" in logs:
             print(f"{place}: loss {logs['loss']:.3f}, {left / 60:.1f} minutes left", flush=True)
         elif "eval_accuracy" in logs:
@@ -248,7 +254,10 @@ def _trainer(
         warmup_steps=0.06,
         lr_scheduler_type="linear",
         weight_decay=0.01,
-        per_device_train_batch_size=recipe.batch,
+        per_device_train_batch_size=max(1, recipe.batch // int(os.environ.get("WORLD_SIZE", 1))),
+        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,
         per_device_eval_batch_size=64,
         eval_strategy="steps",
         eval_steps=interval,
