@@ -1,8 +1,8 @@
 """Fine-tune an encoder on labelled sentence pairs, or distil a classifier into one with fewer layers.
 
 Some pairs of the first file are held out, by premise, and the model that does best on them is written as a
-Hugging Face folder. A run that was killed goes on from its last saved state when it is started anew with the same
-arguments.
+Hugging Face folder. A run that was killed goes on from its last saved state when it is started anew with the
+same arguments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scripts.command_line.arguments import argument_parser, run
+from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
+from scripts.model.trainer import Schedule
 from scripts.model.training import Recipe, train
 
 
@@ -18,7 +19,7 @@ def main() -> int:
     """Read the arguments, train, and say how the model does."""
     parser = argument_parser(
         __doc__ or "",
-        "python scripts/train.py --pretrained build/encoder --data klue-nli-v1.1_train.json.gz xnli.dev.ko.tsv "
+        "python scripts/train.py --pretrained build/encoder --data klue-nli-v1.1_train.json.gz "
         "--output build/trained\n"
         "  python scripts/train.py --teacher build/trained --layers 6 --data klue-nli-v1.1_train.json.gz "
         "--output build/distilled\n"
@@ -37,7 +38,10 @@ def main() -> int:
         help="classifier to distil, as a Hugging Face folder; pairs for that may lack labels",
     )
     parser.add_argument(
-        "--layers", type=int, metavar="N", help="layers of the distilled model (default: as the teacher)"
+        "--layers",
+        type=positive_integer,
+        metavar="N",
+        help="layers of the distilled model (default: as the teacher)",
     )
     parser.add_argument(
         "--data",
@@ -45,15 +49,23 @@ def main() -> int:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="KLUE-NLI .json, KorNLI .tsv or .jsonl, also gzipped; held-out and test pairs come from the first",
+        help="KLUE-NLI .json, KorNLI .tsv or .jsonl, also gzipped; pairs are held out of the first",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--max-seq-length", type=int, default=128, help="tokens of a pair (default: 128)")
-    parser.add_argument("--epochs", type=float, default=3, help="passes over the data (default: 3)")
-    parser.add_argument("--learning-rate", type=float, default=8e-5, help="highest rate (default: 8e-5)")
+    parser.add_argument(
+        "--max-seq-length", type=positive_integer, default=128, help="tokens of a pair (default: 128)"
+    )
+    parser.add_argument("--epochs", type=positive_number, default=3, help="passes over the data (default: 3)")
+    parser.add_argument(
+        "--learning-rate", type=positive_number, default=8e-5, help="highest rate (default: 8e-5)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of order and new weights (default: 0)")
     parser.add_argument(
-        "--held-out", type=int, default=1500, metavar="N", help="pairs to choose the best on (default: 1500)"
+        "--held-out",
+        type=positive_integer,
+        default=1500,
+        metavar="N",
+        help="pairs to choose the best on (default: 1500)",
     )
     parser.add_argument(
         "--test",
@@ -72,18 +84,16 @@ def main() -> int:
         teacher=arguments.teacher,
         layers=arguments.layers,
         max_seq_length=arguments.max_seq_length,
-        epochs=arguments.epochs,
-        learning_rate=arguments.learning_rate,
         held_out=arguments.held_out,
         test=arguments.test,
-        seed=arguments.seed,
         quick=arguments.quick,
+        schedule=Schedule(arguments.epochs, arguments.learning_rate, seed=arguments.seed),
     )
     figures = train(recipe, arguments.output)
     if figures is None:
         return 0
-    if figures["held_out"]:
-        print(f"held out: {figures['held_out']['accuracy']:.2%} of {figures['held_out_pairs']} pairs")
+    held_out = figures["held_out"]
+    print(f"held out: {held_out['accuracy']:.2%} of {held_out['pairs']} pairs")
     print(
         f"wrote {arguments.output}\nnext: python scripts/convert_checkpoint.py --checkpoint "
         f"{arguments.output} --output checkpoints/NAME --max-seq-length {arguments.max_seq_length}"

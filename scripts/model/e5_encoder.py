@@ -129,7 +129,7 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
 
 
 def kept_pieces(settings: dict[str, Any], texts: Sequence[Path] = ()) -> list[int]:
-    """The ids of the pieces to keep, ascending: special ones, Hangul, single ASCII signs, those of `texts`."""
+    """The ids of the pieces to keep, ascending: special, with Hangul, of one ASCII sign, used in `texts`."""
     used: set[int] = set()
     tokenizer = Tokenizer.from_str(json.dumps(settings))
     for file in texts:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler
@@ -141,6 +143,16 @@ class Examples(torch.utils.data.Dataset[Example]):
         """Tokens of each example."""
         return [len(example.encoded.input_ids) for example in self._examples]
 
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """Shape [examples, labels]."""
+        return np.array([example.target for example in self._examples])
+
+    def labelled_by_target(self, labels: Sequence[str]) -> list[LabelledPair]:
+        """The pairs with the label that their target holds for most probable."""
+        chosen = self.targets.argmax(axis=1)
+        return [LabelledPair(row.pair, labels[index]) for row, index in zip(self.rows, chosen, strict=True)]
+
     def set_targets(self, targets: Sequence[Sequence[float]], only_unlabelled: bool = False) -> None:
         """Replace the targets with a teacher's probabilities, or those alone that no label gave."""
         self._examples = [
@@ -158,6 +170,7 @@ class Collator:
     """Whether the model tells premise and hypothesis apart by type."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The batch by the names of the model's inputs, with the targets as `labels`."""
         ids = [torch.tensor(example.encoded.input_ids) for example in examples]
         types = [torch.tensor(example.encoded.token_type_ids) for example in examples]
         batch = {
