@@ -63,9 +63,8 @@ def main() -> int:
     parser.add_argument(
         "--held-out",
         type=positive_integer,
-        default=1500,
         metavar="N",
-        help="pairs to choose the best on (default: 1500)",
+        help="pairs to choose the best model on (default: a tenth of the first file, 1500 at most)",
     )
     parser.add_argument(
         "--test",

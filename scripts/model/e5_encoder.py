@@ -41,6 +41,10 @@ TOKENIZER = (
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """The first four pieces, in this order; `<mask>`, the last one of the original, is left out."""
 
+UNREACHABLE = -1000.0
+"""The score of special pieces. The original's, 0, makes them the likeliest reading of `</s>` that a user
+typed; with this one it is read as four signs."""
+
 BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 """32 weights: weight j is in the low half of byte j, weight j + 16 in its high half, both 8 too high."""
 
@@ -218,7 +222,11 @@ def _reduced(settings: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     start, end = ({"SpecialToken": {"id": each, "type_id": 0}} for each in ("<s>", "</s>"))
     premise, hypothesis = ({"Sequence": {"id": "AB"[kind], "type_id": kind}} for kind in (0, 1))
     pair = [start, premise, end, hypothesis, {"SpecialToken": {"id": "</s>", "type_id": 1}}]
-    model = settings["model"] | {"vocab": [vocabulary[index] for index in kept]}
+    pieces = [
+        [vocabulary[index][0], UNREACHABLE if index < len(SPECIAL) else vocabulary[index][1]]
+        for index in kept
+    ]
+    model = settings["model"] | {"vocab": pieces}
     layout = settings["post_processor"] | {"pair": pair}
     return settings | {"added_tokens": added, "model": model, "post_processor": layout}
 

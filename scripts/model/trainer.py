@@ -107,7 +107,7 @@ def make_trainer(
         lr_scheduler_type="linear",
         weight_decay=0.01,
         per_device_train_batch_size=max(1, schedule.batch // PROCESSES),
-        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        ddp_backend="gloo" if PROCESSES > 1 and not torch.cuda.is_available() else None,
         ddp_find_unused_parameters=False,
         average_tokens_across_devices=False,
         per_device_eval_batch_size=64,
