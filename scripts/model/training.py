@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, set_seed
 
 from handler.encoding import PairEncoder
@@ -29,6 +30,7 @@ from scripts.model.classifier import (
 from scripts.model.trainer import FIRST, Schedule, make_trainer
 from scripts.model.training_data import Examples, Split, labels_of, read_split, write_pairs
 from scripts.pairs.evaluation import Evaluation, evaluate
+from scripts.pairs.text_file import DataError
 
 SMOOTHING = 0.05
 """Share of a label's probability that is spread over all labels, which keeps a model from overconfidence."""
@@ -63,13 +65,14 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
         The figures; None in every process but the first where several train together.
 
     Raises:
-        ConfigurationError: data or model can't be read, or `output` holds another run.
+        DataError: the data can't be read, or holds too little.
+        ConfigurationError: the model can't be read, or `output` holds another run.
     """
     split = read_split([Path(file) for file in recipe.data], recipe.held_out, recipe.test)
     if recipe.quick:
         split = Split(split.training[:400], split.held_out[:100], split.test[:100])
     if not split.held_out:
-        raise ConfigurationError("no pair is held out: there must be some to choose the best model on")
+        raise DataError("no pair is held out: there must be some to choose the best model on")
     if FIRST:
         _claim(recipe, split, output)
     set_seed(recipe.schedule.seed)
@@ -77,9 +80,10 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
     model, tokenizer = load_classifier(recipe.teacher or recipe.pretrained or "", given)
     labels = tuple(model.config.id2label.values())
     encoder = PairEncoder(tokenizer.backend_tokenizer, recipe.max_seq_length)
-    training = Examples(split.training, encoder, labels, SMOOTHING)
-    held_out = Examples(split.held_out, encoder, labels, SMOOTHING)
-    if recipe.teacher:
+    taught = recipe.teacher is not None
+    training = Examples(split.training, encoder, labels, SMOOTHING, taught)
+    held_out = Examples(split.held_out, encoder, labels, SMOOTHING, taught)
+    if taught:
         _teach(model, training, held_out, output / "teacher.npz")
         keep_layers(model, recipe.layers or model.config.num_hidden_layers)
     began = time.monotonic()
@@ -150,12 +154,12 @@ def _last_state(output: Path) -> str | None:
 def _evaluation(model: PreTrainedModel, held_out: Examples, name: str) -> Evaluation:
     """How the model does on held-out pairs; one without a label counts as the teacher judged it."""
     labels = tuple(model.config.id2label.values())
-    answers = iter([dict(zip(labels, row, strict=True)) for row in predict(model, held_out).tolist()])
+    answers = iter(predict(model, held_out))
 
-    def ask(pairs: Sequence[SentencePair]) -> list[dict[str, float]]:
-        return [next(answers) for _ in pairs]
+    def ask(pairs: Sequence[SentencePair]) -> NDArray[np.float64]:
+        return np.array([next(answers) for _ in pairs])
 
-    return evaluate(name, ask, held_out.labelled_by_target(labels))
+    return evaluate(name, labels, ask, held_out.labelled_by_target(labels))
 
 
 def _write_json(path: Path, content: Any) -> None:

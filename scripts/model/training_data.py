@@ -18,9 +18,9 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from handler.encoding import EncodedPair, PairEncoder
-from handler.errors import ConfigurationError
 from scripts.model.conversion import TUTORIAL_LABELS
-from scripts.pairs.labelled import LabelledPair, read_labelled_pairs
+from scripts.pairs.labelled import KOREAN_NAMES, NO_GOLD, LabelledPair, class_numbers, read_labelled_pairs
+from scripts.pairs.text_file import DataError
 
 MOST_HELD_OUT = 1500
 """Pairs held out where nobody says how many: accuracy is then known to within 2.5 points."""
@@ -48,7 +48,7 @@ def read_split(files: Sequence[Path], held_out: int | None, test: int) -> Split:
         test: likewise, pairs that the training neither learns from nor chooses on.
 
     Raises:
-        ConfigurationError: a file can't be read, or nothing is left to learn from.
+        DataError: a file can't be read, or nothing is left to learn from.
     """
     first, *others = (read_labelled_pairs(file) for file in files)
     if held_out is None:
@@ -59,7 +59,7 @@ def read_split(files: Sequence[Path], held_out: int | None, test: int) -> Split:
     aside = {row.pair.premise for row in ordered[: ends[2]]}
     rest = [row for rows in (first, *others) for row in rows if row.pair.premise not in aside]
     if not rest:
-        raise ConfigurationError(
+        raise DataError(
             f"{files[0]} has {len(first)} pairs, none of which is left to learn from: "
             f"{held_out} are held out and {test} are for the test"
         )
@@ -86,11 +86,12 @@ def labels_of(rows: Sequence[LabelledPair]) -> tuple[str, ...]:
     """The labels that occur, in the order in which ratsnlp numbers them, others by alphabet.
 
     Raises:
-        ConfigurationError: there are fewer than two.
+        DataError: there are fewer than two.
     """
-    found = sorted({row.label for row in rows if row.label is not None})
+    names = {row.label for row in rows if row.label and row.label not in NO_GOLD}
+    found = sorted({KOREAN_NAMES.get(name, name) for name in names})
     if len(found) < 2:
-        raise ConfigurationError(f"the data has {len(found)} different labels; at least 2 are needed")
+        raise DataError(f"the data has {len(found)} different labels; at least 2 are needed")
     return TUTORIAL_LABELS if set(found) == set(TUTORIAL_LABELS) else tuple(found)
 
 
@@ -106,36 +107,37 @@ class Examples(torch.utils.data.Dataset[Example]):
     """Examples in order of length, so that those beside each other fill a batch without padding."""
 
     def __init__(
-        self, rows: Sequence[LabelledPair], encoder: PairEncoder, labels: Sequence[str], smoothing: float
+        self,
+        rows: Sequence[LabelledPair],
+        encoder: PairEncoder,
+        labels: Sequence[str],
+        smoothing: float,
+        taught: bool = False,
     ) -> None:
         """Encode the pairs of `rows`.
 
         Args:
-            rows: those without a label get a target that says nothing, for a teacher to replace.
+            rows: those without a gold label are left out or, where a teacher will replace all targets, get
+                one that says nothing.
             encoder: encodes as the service will.
             labels: in the order of the classifier's outputs.
             smoothing: the share of probability that a label's target spreads over all labels.
+            taught: whether a teacher will replace targets.
 
         Raises:
-            ConfigurationError: a label isn't among `labels`.
+            DataError: a label isn't among `labels`.
         """
-        for row in rows:
-            if row.label is not None and row.label not in labels:
-                raise ConfigurationError(
-                    f"a pair has the label {row.label!r}; the model's are {', '.join(labels)}"
-                )
-        pairs = zip(rows, encoder.encode([row.pair for row in rows]), strict=True)
-        ordered = sorted(pairs, key=lambda both: len(both[1].input_ids))
-        self.rows = [row for row, _ in ordered]
-        base = smoothing / len(labels)
+        numbers = class_numbers(rows, labels, optional=taught).numbers
+        even = np.full((1, len(labels)), 1 / len(labels))
+        targets = smoothing * even + (1 - smoothing) * np.eye(len(labels))
+        encoded = encoder.encode([row.pair for row in rows])
+        ordered = sorted(zip(rows, encoded, numbers, strict=True), key=lambda each: len(each[1].input_ids))
+        kept = [each for each in ordered if taught or each[2] is not None]
+        self.rows = [row for row, _, _ in kept]
+        self._labelled = [number is not None for _, _, number in kept]
         self._examples = [
-            Example(
-                encoded,
-                tuple(base + (1 - smoothing) * (label == row.label) for label in labels)
-                if row.label is not None
-                else (1 / len(labels),) * len(labels),
-            )
-            for row, encoded in ordered
+            Example(pair, tuple((even[0] if number is None else targets[number]).tolist()))
+            for _, pair, number in kept
         ]
 
     def __len__(self) -> int:
@@ -162,8 +164,8 @@ class Examples(torch.utils.data.Dataset[Example]):
     def set_targets(self, targets: Sequence[Sequence[float]], only_unlabelled: bool = False) -> None:
         """Replace the targets with a teacher's probabilities, or those alone that no label gave."""
         self._examples = [
-            example if only_unlabelled and row.label is not None else Example(example.encoded, tuple(target))
-            for row, example, target in zip(self.rows, self._examples, targets, strict=True)
+            example if only_unlabelled and labelled else Example(example.encoded, tuple(target))
+            for labelled, example, target in zip(self._labelled, self._examples, targets, strict=True)
         ]
 
 

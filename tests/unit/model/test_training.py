@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from handler.errors import ConfigurationError
 from scripts.model.training import Recipe, train
+from scripts.pairs.text_file import DataError
 from tests.making import VOCABULARY, write_pretrained
 
 
@@ -42,7 +43,7 @@ def test_an_encoder_that_is_not_there(data: Path, tmp_path: Path) -> None:
 
 
 def test_labels_that_the_teacher_does_not_know(data: Path, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="label 'entailment'; the model's are yes, no"):
+    with pytest.raises(DataError, match="the label 'entailment'; the model's labels are yes"):
         train(Recipe((str(data),), teacher=str(teacher)), tmp_path / "out")
 
 
@@ -55,12 +56,12 @@ def test_more_layers_than_the_teacher_has(data: Path, teacher: Path, tmp_path: P
 
 
 def test_nothing_left_to_learn_from(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="none of which is left to learn from"):
+    with pytest.raises(DataError, match="none of which is left to learn from"):
         train(Recipe((str(data),), pretrained="encoder", held_out=60), tmp_path / "out")
 
 
 def test_nothing_held_out(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no pair is held out"):
+    with pytest.raises(DataError, match="no pair is held out"):
         train(Recipe((str(data),), pretrained="encoder", held_out=0), tmp_path / "out")
 
 

@@ -10,7 +10,6 @@ import torch
 from transformers import AutoTokenizer
 
 from handler.encoding import PairEncoder
-from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts.model.training_data import (
     Collator,
@@ -21,6 +20,7 @@ from scripts.model.training_data import (
     write_pairs,
 )
 from scripts.pairs.labelled import LabelledPair, read_labelled_pairs
+from scripts.pairs.text_file import DataError
 
 LABELS = ("entailment", "contradiction", "neutral")
 
@@ -53,8 +53,8 @@ def test_the_split_depends_on_the_premises_alone(tmp_path: Path) -> None:
     first = read_split([write(tmp_path / "a.jsonl", range(50))], held_out=30, test=21)
     turned = write(tmp_path / "b.jsonl", range(49, -1, -1))
     second = read_split([turned, write(tmp_path / "c.jsonl", range(9), "새 ")], held_out=60, test=21)
-    assert set(map(str, second.test)) == set(map(str, first.test))
-    assert set(map(str, first.held_out)) < set(map(str, second.held_out))
+    assert set(second.test) == set(first.test)
+    assert set(first.held_out) < set(second.held_out)
     assert len(second.training) == 150 - 60 - 21 + 27
 
 
@@ -80,14 +80,15 @@ def test_written_pairs_are_read_again(tmp_path: Path) -> None:
 
 def test_labels_come_in_the_order_of_the_tutorial_or_the_alphabet() -> None:
     assert labels_of([row("a", label=label) for label in sorted(LABELS)]) == LABELS
+    assert labels_of([row("a", label=label) for label in ("중립", "모순", "함의", "-")]) == LABELS
     assert labels_of([row("a", label=label) for label in ("same", "other", "same")]) == ("other", "same")
-    with pytest.raises(ConfigurationError, match="1 different labels"):
+    with pytest.raises(DataError, match="1 different labels"):
         labels_of([row("a"), row("b", label=None)])
 
 
 def test_targets_are_smoothed_labels_or_the_teachers(encoder: PairEncoder) -> None:
     rows = [row("비가 온다. 비가 온다.", label="contradiction"), row("비", label=None)]
-    examples = Examples(rows, encoder, LABELS, smoothing=0.06)
+    examples = Examples(rows, encoder, LABELS, smoothing=0.06, taught=True)
     assert [each.pair.premise for each in examples.rows] == ["비", "비가 온다. 비가 온다."]
     np.testing.assert_allclose(examples.targets, [[1 / 3] * 3, [0.02, 0.96, 0.02]])
     examples.set_targets([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], only_unlabelled=True)
@@ -96,8 +97,15 @@ def test_targets_are_smoothed_labels_or_the_teachers(encoder: PairEncoder) -> No
     assert [each.label for each in examples.labelled_by_target(LABELS)] == ["entailment", "neutral"]
 
 
+def test_pairs_without_a_gold_label_are_left_out_where_no_teacher_replaces_it(encoder: PairEncoder) -> None:
+    rows = [row("비", label="-"), row("비", label="모순")]
+    assert Examples(rows, encoder, LABELS, smoothing=0).targets.tolist() == [[0, 1, 0]]
+    with pytest.raises(DataError, match="no label"):
+        Examples([row("비", label=None)], encoder, LABELS, smoothing=0)
+
+
 def test_a_label_that_the_model_lacks_is_refused(encoder: PairEncoder) -> None:
-    with pytest.raises(ConfigurationError, match="label 'other'"):
+    with pytest.raises(DataError, match="the label 'other'"):
         Examples([row("비", label="other")], encoder, LABELS, smoothing=0.05)
 
 
