@@ -137,7 +137,7 @@ def _teach(teacher: PreTrainedModel, training: Examples, held_out: Examples, fil
     """Give pairs the teacher's probabilities, computed once; held-out pairs keep the labels they have."""
     if not file.is_file():
         print(f"asking the teacher about {len(training) + len(held_out)} pairs", flush=True)
-        part = file.with_suffix(".part.npz")
+        part = file.with_suffix(f".{os.getpid()}.npz")  # several processes may be here
         np.savez(part, training=predict(teacher, training), held_out=predict(teacher, held_out))
         part.replace(file)
     answers = np.load(file)

@@ -148,6 +148,17 @@ def test_a_killed_run_ends_with_the_same_figures(
     assert figures_of(output) == figures_of(trained)
 
 
+def test_several_processes_share_a_training(data: Path, encoder: Path, tmp_path: Path) -> None:
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options = command(data, tmp_path / "model", "--pretrained", str(encoder), "--held-out", "90")
+    done = subprocess.run(
+        [*started, *options[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held out: ") == 1
+    assert figures_of(tmp_path / "model")["held_out"]["accuracy"] > 0.8
+
+
 def test_a_student_has_fewer_layers_and_nearly_the_answers(data: Path, trained: Path, tmp_path: Path) -> None:
     figures = train(data, tmp_path / "small", "--teacher", str(trained), "--layers", "1", "--held-out", "90")
     config = json.loads((tmp_path / "small" / "config.json").read_text(encoding="utf-8"))
