@@ -18,7 +18,7 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from handler.encoding import EncodedPair, PairEncoder
-from scripts.model.conversion import TUTORIAL_LABELS
+from scripts.model.labels import TUTORIAL_LABELS
 from scripts.pairs.labelled import KOREAN_NAMES, NO_GOLD, LabelledPair, class_numbers, read_labelled_pairs
 from scripts.pairs.text_file import DataError
 

@@ -18,7 +18,8 @@ from handler.encoding import PairEncoder
 from handler.engine import load_engine
 from scripts import PROJECT
 from scripts.model.archive import build_archive
-from scripts.model.conversion import choose_checkpoint, convert_checkpoint
+from scripts.model.conversion import convert_checkpoint
+from scripts.model.source import choose_checkpoint
 from scripts.pairs.labelled import read_labelled_pairs
 from tests.making import write_pretrained
 

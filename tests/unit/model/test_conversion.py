@@ -315,7 +315,7 @@ def test_half_stores_float16_which_is_loaded_as_float32(
     assert {value.dtype for value in stored.values()} == {torch.float16}
     loaded = torch_model.load_weights(converted).state_dict()
     assert {value.dtype for value in loaded.values()} == {torch.float32}
-    for name, value in load_weights(lightning_checkpoint).items():
+    for name, value in read_weights(lightning_checkpoint).tensors.items():
         if name in loaded:
             torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-6)
     check_checkpoint(converted)

@@ -43,7 +43,7 @@ def test_an_encoder_that_is_not_there(data: Path, tmp_path: Path) -> None:
 
 
 def test_labels_that_the_teacher_does_not_know(data: Path, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the label 'entailment'; the model's labels are yes"):
+    with pytest.raises(DataError, match="the label 'entailment'; the model's labels are 0 yes, 1 no"):
         train(Recipe((str(data),), teacher=str(teacher)), tmp_path / "out")
 
 
