@@ -150,7 +150,6 @@ def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig, half: bool = Fa
     kept = {name: weights[name].to(expected[name].dtype).contiguous() for name in expected}
     if half:
         kept = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
-        config.dtype = torch.float16
     infinite = [name for name, value in kept.items() if not bool(value.isfinite().all())]
     if infinite:
         raise ConfigurationError(f"the weights are damaged: {infinite[0]} is not finite")
