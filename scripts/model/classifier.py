@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from handler.errors import ConfigurationError
-from handler.torch_model import has_token_types
+from handler.torch_model import input_names
 from scripts.model.training_data import Collator, Examples
 
 
@@ -66,15 +66,20 @@ def keep_layers(model: PreTrainedModel, count: int) -> None:
     model.config.num_hidden_layers = count
 
 
+def label_names(model: PreTrainedModel) -> tuple[str, ...]:
+    """The model's labels in the order of its outputs."""
+    return tuple(map(str, (model.config.id2label or {}).values()))
+
+
 def collator(model: PreTrainedModel) -> Collator:
     """What makes batches for `model`."""
-    return Collator(int(model.config.pad_token_id or 0), has_token_types(model))
+    return Collator(int(model.config.pad_token_id or 0), "token_type_ids" in input_names(model))
 
 
 @torch.inference_mode()
 def predict(model: PreTrainedModel, examples: Examples, batch: int = 64) -> NDArray[np.float64]:
     """The model's probabilities for each example, in the precision that it is trained in."""
-    model.eval()
+    model.train(False)
     collate = collator(model)
     found = []
     device = model.device
@@ -101,7 +106,8 @@ def best_temperature(probabilities: NDArray[np.float64], targets: NDArray[np.flo
             np.mean(np.logaddexp.reduce(scaled, axis=1) - np.take_along_axis(scaled, right, 1)[:, 0])
         )
 
-    return min(np.round(np.geomspace(0.5, 3, 120), 3).tolist(), key=loss)
+    best: float = min(np.round(np.geomspace(0.5, 3, 120), 3).tolist(), key=loss)
+    return best
 
 
 def divide_logits(model: PreTrainedModel, temperature: float) -> None:
@@ -116,12 +122,12 @@ def divide_logits(model: PreTrainedModel, temperature: float) -> None:
         raise ConfigurationError(f"{type(model).__name__} has no classifier that is a matrix")
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter /= temperature
+            parameter.div_(temperature)
 
 
 def bfloat16_is_faster() -> bool:
     """Whether this machine multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))

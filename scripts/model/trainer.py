@@ -50,8 +50,8 @@ class PairTrainer(Trainer):
     """transformers' Trainer, with batches that come back in the same order after a resumption."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
-        lengths = (train_dataset or self.train_dataset).lengths
-        return LengthGrouped(lengths, self.args.train_batch_size, self.args.seed)
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGrouped(dataset.lengths, self.args.train_batch_size, self.args.seed)
 
 
 class Progress(TrainerCallback):

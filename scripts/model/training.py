@@ -24,6 +24,7 @@ from scripts.model.classifier import (
     best_temperature,
     divide_logits,
     keep_layers,
+    label_names,
     load_classifier,
     predict,
 )
@@ -78,7 +79,7 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
     set_seed(recipe.schedule.seed)
     given = None if recipe.teacher else labels_of(split.training)
     model, tokenizer = load_classifier(recipe.teacher or recipe.pretrained or "", given)
-    labels = tuple(model.config.id2label.values())
+    labels = label_names(model)
     encoder = PairEncoder(tokenizer.backend_tokenizer, recipe.max_seq_length)
     taught = recipe.teacher is not None
     training = Examples(split.training, encoder, labels, SMOOTHING, taught)
@@ -153,7 +154,7 @@ def _last_state(output: Path) -> str | None:
 
 def _evaluation(model: PreTrainedModel, held_out: Examples, name: str) -> Evaluation:
     """How the model does on held-out pairs; one without a label counts as the teacher judged it."""
-    labels = tuple(model.config.id2label.values())
+    labels = label_names(model)
     answers = iter(predict(model, held_out))
 
     def ask(pairs: Sequence[SentencePair]) -> NDArray[np.float64]:
