@@ -18,7 +18,7 @@ def main() -> int:
     """Read the arguments, download what is missing, and write the encoder."""
     parser = argument_parser(
         __doc__ or "",
-        "python scripts/make_encoder.py --output build/encoder --texts ../shared/data/*.*",
+        "python scripts/make_encoder.py --output build/encoder --texts klue-nli-v1.1_train.json.gz",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument(
