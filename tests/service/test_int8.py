@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
+from scripts import PROJECT
 from scripts.model.archive import archive_of
 from scripts.model.gate import Gate
 from scripts.model.precision import Calibration, write_model
@@ -112,3 +115,28 @@ def test_the_shipped_model_in_int8_depends_on_no_other_pair_and_is_built_without
     assert np.abs(together[:16] - alone).max() < 1e-3
     exact = answers(Checkpoint.read(DEMO), pairs)
     assert (together.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
+
+
+def test_a_processor_that_cant_quantize_activations_answers_nearly_as_float32(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    checkpoint = Checkpoint.read(DEMO)
+    write_model(checkpoint, "int8", folder)
+    code = (
+        "import sys; from pathlib import Path; from handler.checkpoint import Checkpoint;"
+        "from tests.making import answers, some_pairs;"
+        "print(answers(Checkpoint.read(Path(sys.argv[1])), some_pairs(20)).tolist())"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "8-bit weights compute in float32" in done.stderr
+    found = np.array(json.loads(done.stdout))
+    assert np.abs(found - answers(checkpoint, some_pairs(20))).max() < 0.05
