@@ -49,7 +49,7 @@ def main() -> int:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="KLUE-NLI .json, KorNLI .tsv or .jsonl, also gzipped; pairs are held out of the first",
+        help="labelled pairs, in the files that evaluate.py reads; pairs are held out of the first",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument(

@@ -75,7 +75,7 @@ class Operations:
             new = self._version_of(archive)
             if new is None:
                 raise OperationError(f"{archive.name} was registered, but is gone again")
-            # `model-config.yaml` in the archive beats the number of workers in the call.
+            # `model-config.yaml` in the archive overrides the number of workers in the call.
             wanted = workers or max(new.wanted, current.wanted if current else 0)
             if new.wanted != wanted:
                 self._management.scale(new.version, wanted, time_left(deadline))
