@@ -37,6 +37,11 @@ FINGERPRINT_DIGITS = 12
 CREATED_ON = "01/01/1980 00:00:00"
 """Creation time in every manifest: of the file's real one the bytes would depend."""
 
+BATCH_SIZES = {"small": 32, "large": 100}
+"""Requests that a worker takes at once where `model-config.yaml` states no `batchSize`. A large model's only
+worker sees all that can wait (`job_queue_size`) and refuses what it can't answer in time. Several workers of
+a small model share the queue, which one of them would else take whole."""
+
 TORCHSERVE_KEYS = {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout"}
 TORCHSERVE_KEYS |= {"startupTimeout", "maxRetryTimeoutInSec", "jobQueueSize", "deviceType", "deviceIds"}
 """The keys of TorchServe's own that `model-config.yaml` may hold; TorchServe ignores a misspelt one."""
@@ -137,7 +142,10 @@ def build_archive(
         command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
         command += ["--model-name", model_name, "--version", version, "--export-path", "."]
         command += ["--handler", str(PROJECT / "handler" / "service.py")]
-        command += ["--config-file", str(model_config.resolve())]
+        command += [
+            "--config-file",
+            str(_complete(model_config, checked.small, staging / "config").resolve()),
+        ]
         command += ["--extra-files", ",".join(files)]
         scratch = staging / "tmp"
         scratch.mkdir()
@@ -152,6 +160,17 @@ def build_archive(
         _write_archive(staging / model_name, packed)
         packed.replace(output)
     return output
+
+
+def _complete(model_config: Path, small: bool, folder: Path) -> Path:
+    """A copy of the settings in a new folder, with a batch size that suits the model if they state none."""
+    settings = model_config.read_text(encoding="utf-8")
+    if "batchSize" not in yaml.safe_load(settings):
+        settings += f"\nbatchSize: {BATCH_SIZES['small' if small else 'large']}\n"
+    folder.mkdir()
+    copy = folder / model_config.name
+    copy.write_text(settings, encoding="utf-8")
+    return copy
 
 
 def archive_of(

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
+from handler import checkpoint
 from handler.errors import ConfigurationError
 from scripts import PROJECT
 from scripts.build_archive import main
@@ -45,6 +47,30 @@ def test_the_same_input_gives_the_same_bytes(
     copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy", copy_function=shutil.copyfile)
     again = build_archive(copy, "1.0", tmp_path / "한글, $ 100% 'a'" / "again.mar")
     assert again.read_bytes() == tiny_archive.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("limit", "stated", "expected"),
+    [(10_000_000, "", 32), (0, "", 100), (10_000_000, "batchSize: 7\n", 7)],
+    ids=["a small model", "a large model", "stated"],
+)
+def test_the_batch_size_suits_the_model_unless_it_is_stated(
+    limit: int,
+    stated: str,
+    expected: int,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "SMALL", limit)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("minWorkers: 1\n" + stated, encoding="utf-8")
+    archive = build_archive(tiny_checkpoint, "1.0", tmp_path / "nli.mar", model_config=settings)
+    with zipfile.ZipFile(archive) as content:
+        packed = yaml.safe_load(
+            content.read(json.loads(content.read("MAR-INF/MANIFEST.json"))["model"]["configFile"])
+        )
+    assert packed == {"minWorkers": 1, "batchSize": expected}
 
 
 def test_the_archive_of_another_version_differs(
