@@ -204,8 +204,11 @@ class TorchServe:
                     timeout=STOP_SECONDS,
                 )
         psutil.wait_procs(family, timeout=KILL_SECONDS)
-        end(family)
+        if self._launcher.poll() is None:
+            self._launcher.kill()
         self._launcher.wait(timeout=KILL_SECONDS)
+        # Java may have been started since the family was listed.
+        end([*family, *leftovers(self._paths.of(self.folder, "run"))])
         self._launcher = None
         self._paths.remove()
 

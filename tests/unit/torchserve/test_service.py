@@ -15,7 +15,7 @@ from scripts import PROJECT
 from scripts.torchserve import gateway, management, server
 from scripts.torchserve.draining import DRAIN_SECONDS
 from scripts.torchserve.ports import Ports
-from scripts.torchserve.processes import end, family_of
+from scripts.torchserve.processes import end, family_of, leftovers
 from scripts.torchserve.saved_state import SavedState, describe_start
 from scripts.torchserve.server import TorchServe
 from scripts.torchserve.service import STOP_SECONDS, StopSignals, plan, serve, sole_use
@@ -127,8 +127,9 @@ def test_sigterm_between_start_and_remembering_leaves_no_process(
     (launcher,) = started[:1]
     try:
         assert launcher.poll() is not None
+        assert leftovers(tmp_path / "ts") == []
     finally:
-        end(family_of(launcher.pid))
+        end([*family_of(launcher.pid), *leftovers(tmp_path / "ts")])
 
 
 def test_the_documented_time_to_stop_is_that_of_the_constants() -> None:
