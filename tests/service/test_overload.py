@@ -64,7 +64,8 @@ def serve_random_model(folder: Path, shape: Mapping[str, int], deadline: float) 
 
 
 def test_single_pairs_are_answered_in_time_beside_large_requests_that_are_too_many(tmp_path: Path) -> None:
-    shape = {**SHAPE, "hidden_size": 192, "num_hidden_layers": 4, "intermediate_size": 768}
+    # Slow enough that TorchServe's queue of 100 never fills, which would refuse whatever comes.
+    shape = {**SHAPE, "hidden_size": 384, "num_hidden_layers": 12, "intermediate_size": 1536}
     deadline = 4.0
     with serve_random_model(tmp_path, shape, deadline) as server:
         # A pair has 17 tokens, about.
