@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -18,7 +19,14 @@ from handler import checkpoint
 from handler.errors import ConfigurationError
 from scripts import PROJECT
 from scripts.build_archive import main
-from scripts.model.archive import build_archive, check_checkpoint, check_model_config
+from scripts.model import archive as archives
+from scripts.model.archive import (
+    archive_of,
+    build_archive,
+    check_checkpoint,
+    check_model_config,
+    fingerprint,
+)
 from tests.commands import call
 
 
@@ -47,6 +55,61 @@ def test_the_same_input_gives_the_same_bytes(
     copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy", copy_function=shutil.copyfile)
     again = build_archive(copy, "1.0", tmp_path / "한글, $ 100% 'a'" / "again.mar")
     assert again.read_bytes() == tiny_archive.read_bytes()
+
+
+def change_a_weight(folder: Path) -> None:
+    """Change the weights and leave the file's time as it was, as `cp -p` and `rsync -a` do."""
+    file = folder / "model.safetensors"
+    before = file.stat()
+    weights = load_file(file)
+    weights["classifier.bias"] = weights["classifier.bias"] + 1
+    save_file(weights, file, metadata={"format": "pt"})
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def graph_of(archive: Path) -> bytes:
+    with zipfile.ZipFile(archive) as content:
+        return content.read("model.bin")
+
+
+def test_two_checkpoints_of_one_name_never_share_an_archive(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    first = shutil.copytree(tiny_checkpoint, tmp_path / "exp1" / "model")
+    second = shutil.copytree(tiny_checkpoint, tmp_path / "exp2" / "model")
+    change_a_weight(second)
+    store = tmp_path / "store"
+    one, other = archive_of(first, store), archive_of(second, store)
+    assert one != other
+    assert graph_of(one) != graph_of(other)
+    built = one.stat().st_mtime_ns
+    assert archive_of(first, store) == one
+    assert one.stat().st_mtime_ns == built, "what is fresh is not built again"
+
+
+def test_a_changed_checkpoint_gets_another_archive_whatever_its_times_say(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    before = archive_of(folder, tmp_path)
+    change_a_weight(folder)
+    after = archive_of(folder, tmp_path)
+    assert after != before
+    assert graph_of(after) != graph_of(before)
+
+
+def test_a_fingerprint_covers_the_handler_and_the_settings(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / "handler", tmp_path / "handler")
+    monkeypatch.setattr(archives, "PROJECT", tmp_path)
+    found = [fingerprint(tiny_checkpoint)]
+    with (tmp_path / "handler" / "recording" / "export.py").open("a", encoding="utf-8") as module:
+        module.write("# changed\n")
+    found.append(fingerprint(tiny_checkpoint))
+    settings = tmp_path / "model-config.yaml"
+    settings.write_text("minWorkers: 2\n", encoding="utf-8")
+    monkeypatch.setattr(archives, "MODEL_CONFIG", settings)
+    found.append(fingerprint(tiny_checkpoint))
+    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize(
