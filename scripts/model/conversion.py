@@ -40,7 +40,7 @@ def convert_checkpoint(
         max_seq_length: tokens of a pair that the model was trained with, special tokens included.
         force: overwrite files in `output`.
         report: is told what was decided and why.
-        half: store weights in float16, half as large; whoever loads them computes in float32 all the same.
+        half: store weights in float16, half as large; computation is in float32 all the same.
 
     Raises:
         ConfigurationError: anything doesn't fit; nothing has been written then.

@@ -1,7 +1,7 @@
 """The saved state: what was registered when the service last ran, so that a restart brings it back.
 
 TorchServe writes a snapshot whenever a version is registered, promoted, scaled or removed, before it answers
-the call. So no change is missed, whoever made it, and a `kill -9` leaves the last snapshot complete.
+the call. So no change is missed, by any client, and a `kill -9` leaves the last snapshot complete.
 TorchServe itself could only read a snapshot together with all its settings of that time. So snapshots are
 read here, and what they say of the models is handed to the next start.
 """

@@ -1,4 +1,4 @@
-"""The service hands out the page to a browser and the tutorial's fields to whoever sends them."""
+"""The service hands out the page to a browser and the tutorial's fields to clients that send them."""
 
 from __future__ import annotations
 
