@@ -34,7 +34,7 @@ from handler.errors import ConfigurationError, InferenceFailed, InternalError, I
 from handler.headers import RequestHeaders
 from handler.page import load_page
 from handler.recording import BatchRecord, RequestRecord
-from handler.recording.export import HEARTBEATS, Measurement, log_requests, measure
+from handler.recording.export import Exporter, Metric
 from handler.recording.recorder import JoinedLines, Recorder
 from handler.request import parse_request
 from handler.settings import HandlerSettings
@@ -94,10 +94,13 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         self.requests = 0  # that this worker has answered, descriptions apart
         self.initialized = True
         self.context = context
-        self.metric_lines = JoinedLines(sys.stdout)
+        lines = JoinedLines(sys.stdout)
         metrics_log = logging.getLogger("ts.metrics")
-        metrics_log.handlers, metrics_log.propagate = [self.metric_lines], False
-        self.recorder = Recorder(self._record, self._beat)
+        metrics_log.handlers, metrics_log.propagate = [lines], False
+        exporter = Exporter(
+            self.identity, self.checkpoint.identity, self._metric, lines, self.settings.request_log
+        )
+        self.recorder = Recorder(exporter.record, exporter.beat)
         logger.info(
             "model %s ready on %s with %d threads: %d tokens per second, at most %d in a batch",
             self.checkpoint.identity,
@@ -279,30 +282,13 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 encoded = before if isinstance(before, EncodedRequest) else None
                 yield RequestRecord.of(self.context.get_request_id(index), encoded, after)
 
-    def _record(self, batches: Sequence[BatchRecord]) -> None:
-        """Count and log batches; in the recorder's thread."""
-        for measurement in measure(batches):
-            self._count(measurement)
-        self.metric_lines.flush()
-        if self.settings.request_log:
-            log_requests(batches, self.identity.version, self.checkpoint.identity)
-
-    def _beat(self) -> None:
-        """Send a heartbeat; in the recorder's thread."""
-        self._count((HEARTBEATS, (), 1))
-        self.metric_lines.flush()
-
-    def _count(self, measurement: Measurement) -> None:
-        """Hand a measurement to TorchServe, which knows the metric from its `metrics_config` or drops it."""
-        metric, labels, value = measurement
+    def _metric(self, metric: Metric, labels: list[str]) -> Any:
+        """TorchServe's own metric, which it knows from its `metrics_config` or drops."""
         cache, kind = self.context.metrics, MetricTypes(metric.kind)
         try:
-            target = cache.get_metric(metric.name, kind)
+            return cache.get_metric(metric.name, kind)
         except MetricsCacheKeyError:
-            names = ["version", "model", *metric.labels, "ModelName", "Level"]
-            target = cache.add_metric_to_cache(metric.name, metric.unit, names, kind)
-        own = [self.identity.version, self.checkpoint.identity, *labels]
-        target.add_or_update(value, [*own, self.identity.endpoint, "Model"])
+            return cache.add_metric_to_cache(metric.name, metric.unit, labels, kind)
 
 
 def _have_torchserve_pass_bodies_as_bytes() -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from handler.answer import ModelIdentity
 from handler.recording import BatchRecord
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,52 @@ METRICS = (REQUESTS, PAIRS, PREDICTIONS, TOKENS, PADDING, TRUNCATED, BATCH, INFE
 
 Measurement = tuple[Metric, tuple[str, ...], float]
 """A metric, the values of its own labels, and what to count or observe."""
+
+
+class Exporter:
+    """Counts and logs what one worker answers."""
+
+    def __init__(
+        self,
+        identity: ModelIdentity,
+        weights: str,
+        find: Callable[[Metric, list[str]], Any],
+        lines: logging.Handler,
+        request_log: bool,
+    ) -> None:
+        """Prepare the export; nothing is written yet.
+
+        Args:
+            identity: the model's name and version in TorchServe.
+            weights: which weights answer (`Checkpoint.identity`).
+            find: TorchServe's own object for a metric with labels of these names.
+            lines: receives a line for each measurement, and writes them when it is flushed.
+            request_log: whether each request is logged.
+        """
+        self._identity = identity
+        self._weights = weights
+        self._find = find
+        self._lines = lines
+        self._request_log = request_log
+
+    def record(self, batches: Sequence[BatchRecord]) -> None:
+        """Count and log batches."""
+        for measurement in measure(batches):
+            self._count(measurement)
+        self._lines.flush()
+        if self._request_log:
+            log_requests(batches, self._identity.version, self._weights)
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self._count((HEARTBEATS, (), 1))
+        self._lines.flush()
+
+    def _count(self, measurement: Measurement) -> None:
+        metric, labels, value = measurement
+        target = self._find(metric, ["version", "model", *metric.labels, "ModelName", "Level"])
+        own = [self._identity.version, self._weights, *labels]
+        target.add_or_update(value, [*own, self._identity.endpoint, "Model"])
 
 
 def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
