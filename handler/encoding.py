@@ -98,8 +98,8 @@ class PairEncoder:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, pairs: Sequence[SentencePair]) -> list[EncodedPair]:
-        """Encode each pair; never raises for what a user wrote."""
-        texts = [text for pair in pairs for text in (pair.premise, pair.hypothesis)]
+        """Encode each pair; texts that pairs share are read once. Never raises for what a user wrote."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in (pair.premise, pair.hypothesis)))
         beginnings = [self._beginning(text) for text in texts]
         ids = self._token_ids(beginnings)
         # A beginning with more tokens than fit suffices; the other texts are read whole.
@@ -110,7 +110,8 @@ class PairEncoder:
         ]
         for index, whole in zip(short, self._token_ids([texts[index] for index in short]), strict=True):
             ids[index] = whole
-        return [self.join(*both) for both in zip(ids[::2], ids[1::2], strict=True)]
+        found = dict(zip(texts, ids, strict=True))
+        return [self.join(found[pair.premise], found[pair.hypothesis]) for pair in pairs]
 
     def _beginning(self, text: str) -> str:
         """The part of a text that usually suffices: up to a space after 32 characters for each token."""

@@ -1,9 +1,10 @@
 """Bytes → sentence pairs: every body that the service reads, and what is wrong with the others.
 
-Four shapes are read, told apart by the body alone, so that the path doesn't matter:
+These shapes are read, told apart by the body alone, so that the path doesn't matter:
 
 - one pair, ``{"premise": "…", "hypothesis": "…"}``, as JSON or as form fields;
 - a list of pairs;
+- one premise with many hypotheses, ``{"premise": "…", "hypotheses": ["…", …]}``;
 - KServe V1, ``{"instances": [pair, …]}``;
 - KServe V2, ``{"inputs": [{"name": "premise", "datatype": "BYTES", "data": ["…", …]}, …]}``.
 
@@ -13,6 +14,7 @@ body would disagree about what it says.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -44,7 +46,8 @@ class SentencePair:
     premise: str
     hypothesis: str
     where: str = field(default="", compare=False)
-    """Path of the pair in its request, for messages: ``""``, ``"[3]."`` or ``"instances[3]."``."""
+    """Path of the pair in its request, for messages: ``""``, ``"[3]."``, ``"instances[3]."`` or
+    ``"hypotheses[3]"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,30 +144,60 @@ def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
     if "inputs" in body:
         read = read_tensors(body, binary, limits.max_pairs)
         return Request(_pairs(read.rows, "inputs.data", limits), Shape.KSERVE_V2, read.id, read.outputs)
+    if "hypotheses" in body:
+        return Request(_with_each_hypothesis(body, limits), Shape.LIST)
     return Request((read_pair(body, limits),), Shape.SINGLE)
 
 
+def _with_each_hypothesis(body: dict[str, Any], limits: HandlerSettings) -> tuple[SentencePair, ...]:
+    """One pair for each hypothesis; all share the premise, which is checked once."""
+    hypotheses = body["hypotheses"]
+    if "hypothesis" in body:
+        raise InvalidRequest("the body is ambiguous: it has both 'hypothesis' and 'hypotheses'")
+    if not isinstance(hypotheses, list):
+        raise InvalidRequest(f"hypotheses must be a list of strings, not {type_name(hypotheses)}")
+    _check_count(len(hypotheses), "hypotheses", limits)
+    premise = _text(body, "premise", "", limits)
+    # Each answer repeats the premise, so that a small body could ask for a large response.
+    size = len(json.dumps(premise, ensure_ascii=False).encode()) * len(hypotheses)
+    if size > limits.max_body_bytes:
+        raise LimitExceeded(
+            f"the premise, {len(hypotheses)} times, has {size} bytes; at most {limits.max_body_bytes} are "
+            "allowed: send fewer hypotheses at once"
+        )
+    texts = ((text, f"hypotheses[{index}]") for index, text in enumerate(hypotheses))
+    return tuple(SentencePair(premise, _checked(text, where, limits), where) for text, where in texts)
+
+
 def _pairs(rows: list[Any], prefix: str, limits: HandlerSettings) -> tuple[SentencePair, ...]:
-    if not rows:
-        raise InvalidRequest(f"{prefix or 'the list'} holds no pair")
-    if len(rows) > limits.max_pairs:
-        raise LimitExceeded(f"{len(rows)} pairs in one request; at most {limits.max_pairs} are allowed")
+    _check_count(len(rows), prefix or "the list", limits)
     return tuple(read_pair(row, limits, f"{prefix}[{index}]") for index, row in enumerate(rows))
+
+
+def _check_count(pairs: int, where: str, limits: HandlerSettings) -> None:
+    if not pairs:
+        raise InvalidRequest(f"{where} holds no pair")
+    if pairs > limits.max_pairs:
+        raise LimitExceeded(f"{pairs} pairs in one request; at most {limits.max_pairs} are allowed")
 
 
 def _text(row: dict[str, Any], name: str, prefix: str, limits: HandlerSettings) -> str:
     if name not in row:
         raise InvalidPair(f"{prefix}{name} is missing")
-    text = row[name]
+    return _checked(row[name], f"{prefix}{name}", limits)
+
+
+def _checked(text: Any, where: str, limits: HandlerSettings) -> str:
+    """A text that the service reads."""
     if not isinstance(text, str):
-        raise InvalidPair(f"{prefix}{name} must be a string, not {type_name(text)}")
+        raise InvalidPair(f"{where} must be a string, not {type_name(text)}")
     if len(text) > limits.max_text_chars:
         raise LimitExceeded(
-            f"{prefix}{name} has {len(text)} characters; at most {limits.max_text_chars} are allowed"
+            f"{where} has {len(text)} characters; at most {limits.max_text_chars} are allowed"
         )
     if not text.strip():
-        raise InvalidPair(f"{prefix}{name} is blank")
+        raise InvalidPair(f"{where} is blank")
     surrogate = lone_surrogate(text)
     if surrogate is not None:
-        raise InvalidPair(f"{prefix}{name} has a lone surrogate at character {surrogate}")
+        raise InvalidPair(f"{where} has a lone surrogate at character {surrogate}")
     return text

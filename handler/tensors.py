@@ -55,7 +55,7 @@ class Tensor:
 
 
 def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorRequest:
-    """Read a request of two BYTES tensors of equal length.
+    """Read a request of two BYTES tensors of equal length, or of one premise and many hypotheses.
 
     Args:
         body: its JSON.
@@ -86,6 +86,8 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
         if name not in inputs:
             raise InvalidRequest(f"inputs has no tensor named '{name}'")
     premises, hypotheses = inputs["premise"], inputs["hypothesis"]
+    if len(premises) == 1:
+        premises *= len(hypotheses)
     if len(premises) != len(hypotheses):
         raise InvalidRequest(
             f"inputs differ in length: {len(premises)} premises and {len(hypotheses)} hypotheses"

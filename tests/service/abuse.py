@@ -71,6 +71,12 @@ def good_list(random: random.Random) -> Case:
     return Case("a list of pairs", dump([plain(each) for each in several]), pairs=several)
 
 
+def good_hypotheses(random: random.Random) -> Case:
+    premise, several = sentence(random), [sentence(random) for _ in range(random.randint(1, 8))]
+    body = dump({"premise": premise, "hypotheses": several})
+    return Case("many hypotheses", body, pairs=tuple(SentencePair(premise, each) for each in several))
+
+
 def good_codec(random: random.Random) -> Case:
     one = SentencePair("비가 온다.", f"날씨가 {random.randint(0, 999)}")
     codec, named = random.choice([("cp949", "euc-kr"), ("utf-16", "utf-16"), ("utf-8-sig", "utf-8")])
@@ -149,6 +155,23 @@ def bad_member(random: random.Random) -> Case:
 
 def bad_key_twice(random: random.Random) -> Case:
     return Case("a key twice", b'{"premise": "a", "premise": "b", "hypothesis": "c"}', 400, "invalid_request")
+
+
+def bad_hypotheses(random: random.Random) -> Case:
+    wrong: list[Any] = [None, {}, [], "가", 1]
+    content = {"premise": sentence(random), "hypotheses": random.choice(wrong)}
+    return Case("wrong hypotheses", dump(content), 400, "invalid_request")
+
+
+def bad_hypothesis(random: random.Random) -> Case:
+    wrong: list[Any] = [None, "", [], 1]
+    content = {"premise": sentence(random), "hypotheses": ["가", random.choice(wrong)]}
+    return Case("a wrong hypothesis among many", dump(content), 400, "invalid_pair")
+
+
+def bad_hypotheses_too_many(random: random.Random) -> Case:
+    content = {"premise": sentence(random), "hypotheses": ["가"] * random.choice([65, 2000])}
+    return Case("too many hypotheses", dump(content), 413, "limit_exceeded")
 
 
 def bad_number(random: random.Random) -> Case:
@@ -246,12 +269,20 @@ def bad_too_long(random: random.Random) -> Case:
 
 
 Maker = Callable[[random.Random], Case]
-GOOD: list[Maker] = [good_single, good_list, good_codec, good_odd_text, good_extra_keys, good_compressed]
+GOOD: list[Maker] = [
+    good_single,
+    good_list,
+    good_hypotheses,
+    good_codec,
+    good_odd_text,
+    good_extra_keys,
+    good_compressed,
+]
 BAD: list[Maker] = [
     bad_syntax, bad_bytes, bad_type, bad_missing, bad_blank, bad_surrogate, bad_top_level, bad_member,
     bad_key_twice, bad_number, bad_nesting, bad_charset, bad_form, bad_form_field, bad_multipart, bad_tensor,
     bad_instances, bad_too_many, bad_too_long, bad_binary, bad_length, bad_compressed, bad_bomb, bad_encoding,
-    bad_json_as_form,
+    bad_json_as_form, bad_hypotheses, bad_hypothesis, bad_hypotheses_too_many,
 ]  # fmt: skip
 
 

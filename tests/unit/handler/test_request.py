@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -47,6 +48,28 @@ def test_a_list_of_pairs_keeps_its_order() -> None:
     request = parse([GOOD, other])
     assert request == Request((PAIR, SentencePair("하나", "둘")), Shape.LIST)
     assert [pair.where for pair in request.pairs] == ["[0].", "[1]."]
+
+
+def test_one_premise_with_many_hypotheses() -> None:
+    request = parse({"premise": "하나", "hypotheses": ["둘", "셋"], "user": 7})
+    assert request == Request((SentencePair("하나", "둘"), SentencePair("하나", "셋")), Shape.LIST)
+    assert request.pairs[0].premise is request.pairs[1].premise
+    assert [pair.where for pair in request.pairs] == ["hypotheses[0]", "hypotheses[1]"]
+
+
+def test_a_premise_tensor_of_one_row_goes_with_every_hypothesis() -> None:
+    request = parse(tensors(["하나"], ["둘", "셋"]))
+    assert request.pairs == (SentencePair("하나", "둘"), SentencePair("하나", "셋"))
+
+
+@pytest.mark.parametrize("premise", ["\x01" * 20, '"' * 20, "가" * 20])
+def test_a_small_body_can_t_ask_for_a_large_response(premise: str) -> None:
+    size = 3 * len(json.dumps(premise, ensure_ascii=False).encode())
+    raw = json.dumps({"premise": premise, "hypotheses": ["나"] * 3}).encode()
+    for most, refused in ((size, False), (size - 1, True)):
+        limits = LIMITS.model_copy(update={"max_body_bytes": most})
+        with pytest.raises(LimitExceeded, match=f"3 times, has {size} bytes") if refused else nullcontext():
+            parse_request({"body": raw}, NO_HEADERS, limits)
 
 
 def test_form_fields() -> None:
@@ -127,7 +150,26 @@ REFUSED: list[tuple[str, Any, type[RequestError], str]] = [
     ("inputs that are no list", {"inputs": 1}, InvalidRequest, "inputs must be a list, not a number"),
     ("no inputs", {"inputs": []}, InvalidRequest, "no tensor named 'premise'"),
     ("an input that is no object", {"inputs": [1]}, InvalidRequest, "inputs[0] must be an object"),
-    ("tensors of different length", tensors(["가"], ["나", "다"]), InvalidRequest, "1 premises and 2 hyp"),
+    ("tensors of different length", tensors(["가"] * 2, ["나"]), InvalidRequest, "2 premises and 1 hyp"),
+    ("a premise for no hypothesis", tensors(["가"], []), InvalidRequest, "inputs.data holds no pair"),
+    ("a premise for too many", tensors(["가"], ["나"] * 4), LimitExceeded, "4 pairs in one request"),
+    ("no premise", {"hypotheses": ["나"]}, InvalidPair, "premise is missing"),
+    ("no hypotheses", {"premise": "가", "hypotheses": []}, InvalidRequest, "hypotheses holds no pair"),
+    ("a hypothesis as hypotheses", {"premise": "가", "hypotheses": "나"}, InvalidRequest, "not a string"),
+    ("too many hypotheses", {"premise": "가", "hypotheses": ["나"] * 4}, LimitExceeded, "4 pairs in one"),
+    ("both", GOOD | {"hypotheses": ["나"]}, InvalidRequest, "both 'hypothesis' and 'hypotheses'"),
+    (
+        "a blank hypothesis",
+        {"premise": "가", "hypotheses": ["나", " "]},
+        InvalidPair,
+        "hypotheses[1] is blank",
+    ),
+    (
+        "a hypothesis that is no text",
+        {"premise": "가", "hypotheses": [None]},
+        InvalidPair,
+        "hypotheses[0] must be a string, not null",
+    ),
     ("an unknown tensor", {"inputs": [{"name": "x"}]}, InvalidRequest, "inputs[0].name must be 'premise'"),
     (
         "a tensor twice",
@@ -221,7 +263,9 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.sampled_from(["premise", "hypothesis", "instances", "inputs", "id", "data", "name"])
+            st.sampled_from(
+                ["premise", "hypothesis", "hypotheses", "instances", "inputs", "id", "data", "name"]
+            )
             | st.text(),
             inner,
         )
