@@ -143,7 +143,7 @@ class Capacity:
         while waiting:
             group = [waiting.pop()]
             tokens = group[0].tokens
-            while waiting and tokens < GROUP_TOKENS:
+            while waiting and tokens < GROUP_TOKENS and not (group[0].alone or waiting[-1].alone):
                 group.append(waiting.pop())
                 tokens += group[-1].tokens
             done = clock() - began + tokens / self.tokens_per_second
@@ -196,7 +196,7 @@ class _Batch:
         cost = item.tokens / self._capacity.tokens_per_second
         if cost > self._capacity.longest:
             return LimitExceeded(
-                f"{len(item.pairs)} pairs with {item.tokens} tokens would take {cost:.0f} s here; "
+                f"{len(item.whole)} pairs with {item.tokens} tokens would take {cost:.0f} s here; "
                 f"{_fitting(item, cost, self._capacity.longest)} may be sent at once"
             )
         done = self._elapsed() + self.seconds + cost
@@ -210,7 +210,7 @@ class _Batch:
             message = TOO_MUCH
             if cost > longest:
                 fitting = _fitting(item, cost, longest)
-                message += f", and {len(item.pairs)} pairs at once only without others; send {fitting}"
+                message += f", and {len(item.whole)} pairs at once only without others; send {fitting}"
             return self._capacity.refusal(message)
         self.seconds += cost
         self._end = end
@@ -222,4 +222,4 @@ class _Batch:
 
 def _fitting(item: EncodedRequest, cost: float, seconds: float) -> str:
     """How many of a request's pairs take `seconds`."""
-    return f"at most {max(1, int(len(item.pairs) * seconds / cost))}"
+    return f"at most {max(1, int(len(item.whole) * seconds / cost))}"

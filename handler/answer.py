@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import RequestError
+from handler.explanation import Explanation
 from handler.request import Request, SentencePair, Shape
-from handler.tensors import INPUTS, Tensor
+from handler.tensors import INPUTS, RequestedOutput, Tensor
 
 JSON = "application/json; charset=utf-8"
 
@@ -28,6 +29,8 @@ class Answer:
     probabilities: dict[str, float]
     """Unrounded, by label, in the order of the model's outputs."""
     truncated: bool
+    explanation: Explanation | None = None
+    """The weights of the words, where they were asked for."""
 
     @property
     def label(self) -> str:
@@ -59,10 +62,14 @@ class Response:
 
 
 def make_answer(
-    pair: SentencePair, labels: Sequence[str], probabilities: NDArray[np.float64], truncated: bool
+    pair: SentencePair,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float64],
+    truncated: bool,
+    explanation: Explanation | None = None,
 ) -> Answer:
     """Name the probabilities of one pair."""
-    return Answer(pair, dict(zip(labels, probabilities.tolist(), strict=True)), truncated)
+    return Answer(pair, dict(zip(labels, probabilities.tolist(), strict=True)), truncated, explanation)
 
 
 def tutorial_fields(answer: Answer) -> dict[str, Any]:
@@ -84,13 +91,23 @@ def tutorial_fields(answer: Answer) -> dict[str, Any]:
 
 
 def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
-    """The fields of one answer: the tutorial's nine, then the same for programs."""
-    return tutorial_fields(answer) | {
+    """The fields of one answer: the tutorial's nine, the same for programs, and the weights of the words."""
+    fields = tutorial_fields(answer) | {
         "label": answer.label,
         "probabilities": answer.probabilities,
         "truncated": answer.truncated,
         "model": {"name": model.name, "version": model.version},
     }
+    return fields | ({"explanation": describe_explanation(answer.explanation)} if answer.explanation else {})
+
+
+def describe_explanation(explanation: Explanation) -> dict[str, Any]:
+    """The words of both texts with their places and weights, and the number of words that aren't read."""
+    weighed = {"premise": explanation.premise, "hypothesis": explanation.hypothesis}
+    words = {
+        name: [asdict(word) | {"weight": weight} for word, weight in each] for name, each in weighed.items()
+    }
+    return words | {"unread_words": dict(zip(words, explanation.unread, strict=True))}
 
 
 def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) -> Response:
@@ -103,7 +120,7 @@ def render(request: Request, answers: Sequence[Answer], model: ModelIdentity) ->
         Shape.TUTORIAL: tutorial_fields(answers[0]),
         Shape.SINGLE: described[0],
         Shape.LIST: described,
-        Shape.KSERVE_V1: {"predictions": described},
+        Shape.KSERVE_V1: {"explanations" if answers[0].explanation else "predictions": described},
     }[request.shape]
     return Response(_json(body), labels=labels)
 
@@ -137,9 +154,14 @@ def _render_tensors(request: Request, answers: Sequence[Answer], model: ModelIde
     # A parameter is a string, a number or a boolean, so the list of labels is JSON once more.
     body["parameters"] = {"labels": json.dumps(labels, ensure_ascii=False), "model": model.name}
     tensors = {tensor.name: tensor for tensor in _tensors(answers, labels)}
+    asked_for = request.outputs
+    if answers[0].explanation:
+        explanation = _explanation_tensor(answers)
+        tensors[explanation.name] = explanation
+        asked_for += (RequestedOutput(explanation.name, all(each.binary for each in asked_for)),)
     outputs: list[dict[str, Any]] = []
     chunks: list[bytes] = []
-    for asked in request.outputs:
+    for asked in asked_for:
         tensor = tensors[asked.name]
         described = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if asked.binary:
@@ -163,6 +185,13 @@ def _tensors(answers: Sequence[Answer], labels: Sequence[str]) -> list[Tensor]:
         Tensor("probabilities", "FP64", [count, len(labels)], values),
         Tensor("truncated", "BOOL", [count], [answer.truncated for answer in answers]),
     ]
+
+
+def _explanation_tensor(answers: Sequence[Answer]) -> Tensor:
+    """The explanation of each pair as JSON text, as KServe's explainers have it."""
+    explanations = [describe_explanation(answer.explanation) for answer in answers if answer.explanation]
+    texts = [_json(each).decode() for each in explanations]
+    return Tensor("explanation", "BYTES", [len(texts)], texts)
 
 
 def _json(body: Any) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from tokenizers import Tokenizer
 
 from handler.errors import ConfigurationError
 from handler.request import Request, SentencePair
+
+WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,36 @@ class EncodedPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text, as written between spaces."""
+
+    text: str
+    start: int
+    """Place of its first character in the text, in code points."""
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedRequest:
     """A request whose pairs are ready for the model."""
 
     request: Request
     pairs: list[EncodedPair]
+
+    @property
+    def whole(self) -> list[EncodedPair]:
+        """The pairs of the request, in order."""
+        return self.pairs
+
+    @property
+    def parts(self) -> list[list[EncodedPair]]:
+        """The pairs, cut into those that may share a batch."""
+        return [self.pairs]
+
+    @property
+    def alone(self) -> bool:
+        """Whether no pair may share a batch with those of other requests."""
+        return False
 
     @property
     def tokens(self) -> int:
@@ -122,6 +151,36 @@ class PairEncoder:
         composed = [unicodedata.normalize("NFC", text) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(composed, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def words(self, pair: SentencePair) -> list[list[tuple[Word, list[int]]]]:
+        """The first words of premise and hypothesis, each with those of its tokens that the model reads.
+
+        A token belongs to the word in which it ends. A word has none where the pair is cut before it, or
+        where it is all control characters; words far beyond the cut are left out.
+        """
+        texts = [self._words(self._beginning(text)) for text in (pair.premise, pair.hypothesis)]
+        for place, text in enumerate((pair.premise, pair.hypothesis)):
+            if sum(len(ids) for _, ids in texts[place]) <= self.budget:  # as in `encode`
+                texts[place] = self._words(text)
+        premise, hypothesis = (sum(len(ids) for _, ids in words) for words in texts)
+        kept = kept_tokens(premise, hypothesis, self.budget)
+        for words, budget in zip(texts, kept, strict=True):
+            for _, ids in words:
+                del ids[budget:]
+                budget -= len(ids)
+        return texts
+
+    def _words(self, text: str) -> list[tuple[Word, list[int]]]:
+        # Composition moves the places of characters, but leaves spaces between the same words.
+        composed = unicodedata.normalize("NFC", text)
+        ends = [found.end() for found in WORD.finditer(composed)]
+        ids: list[list[int]] = [[] for _ in ends]
+        encoding = self._tokenizer.encode(composed, add_special_tokens=False)
+        for token, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            if ends:
+                ids[min(bisect_left(ends, end), len(ends) - 1)].append(token)
+        words = (Word(found[0], *found.span()) for found in WORD.finditer(text))
+        return list(zip(words, ids, strict=True))
 
     def join(self, premise: list[int], hypothesis: list[int]) -> EncodedPair:
         """Lay out the token ids of two texts as a pair, cut to what fits."""

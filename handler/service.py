@@ -28,9 +28,10 @@ from ts.service import PredictionException
 from handler.admission import TOO_MUCH, Arrival, Capacity, Item, seconds_since
 from handler.answer import ModelIdentity, Response, make_answer, render, render_error, render_metadata
 from handler.checkpoint import Checkpoint
-from handler.encoding import EncodedRequest, PairEncoder
+from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
-from handler.errors import ConfigurationError, InferenceFailed, InternalError, InvalidRequest, RequestError
+from handler.errors import ConfigurationError, InferenceFailed, InternalError, RequestError
+from handler.explanation import ExplainedRequest, Occlusion
 from handler.headers import RequestHeaders
 from handler.page import load_page
 from handler.recording import BatchRecord, RequestRecord
@@ -179,7 +180,9 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             "identity": self.checkpoint.identity,
             "labels": list(self.checkpoint.labels),
             "max_seq_length": self.checkpoint.max_seq_length,
-            "limits": self.settings.model_dump(include={"max_pairs", "max_text_chars"}),
+            "limits": self.settings.model_dump(
+                include={"max_pairs", "max_explained_pairs", "max_text_chars"}
+            ),
             "capacity": {
                 "tokens_per_second": round(self.capacity.tokens_per_second),
                 "batch_tokens": self.capacity.batch_tokens,
@@ -216,11 +219,11 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 return Response(json.dumps(self.describe_handle(), ensure_ascii=False).encode())
             if headers.get("x-answer") == "metadata":
                 return render_metadata(self.checkpoint.labels, self.identity)
-            if headers.asks_for_explanation:
-                raise InvalidRequest("explanations are not offered; post to /predictions instead")
             if not any(fields.values()) and "text/html" in (headers.get("accept") or ""):
                 return self.page  # a browser's GET, which can't be told from other methods
             request = parse_request(fields, headers.body, self.settings)
+            if headers.asks_for_explanation:
+                return ExplainedRequest.of(request, self.encoder, self.settings.max_explained_pairs)
             if headers.get("x-answer") == "tutorial":
                 request = request.for_tutorial()
             return EncodedRequest(request, self.encoder.encode(request.pairs))
@@ -231,25 +234,41 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
 
     def _infer(self, requests: Sequence[EncodedRequest]) -> Inference:
         """The results of all pairs; where that fails as a whole, of each request by itself."""
+        if len(requests) == 1:
+            return Inference.joined([self._infer_pairs(part) for part in requests[0].parts])
         pairs = [pair for request in requests for pair in request.pairs]
         try:
             return self.engine.infer(pairs)
         except Exception as error:
             _internal_error(error)
-        if len(requests) == 1:
-            return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
         return Inference.joined([self._infer([request]) for request in requests])
+
+    def _infer_pairs(self, pairs: list[EncodedPair]) -> Inference:
+        try:
+            return self.engine.infer(pairs)
+        except Exception as error:
+            _internal_error(error)
+            return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
 
     def _answer(
         self, encoded: EncodedRequest, results: Iterable[Probabilities | InferenceFailed]
     ) -> Response | RequestError:
         request, answers = encoded.request, []
-        found = list(results)  # all of them, also where one is an error
+        found = iter(list(results))  # all of them, also where one is an error
+        occlusions: Sequence[Occlusion | None] = [None] * len(request.pairs)
+        if isinstance(encoded, ExplainedRequest):
+            occlusions = encoded.occlusions
         try:
-            for pair, tokens, result in zip(request.pairs, encoded.pairs, found, strict=True):
-                if isinstance(result, InferenceFailed):
-                    return result.at(pair.where)
-                answers.append(make_answer(pair, self.checkpoint.labels, result, tokens.truncated))
+            for pair, whole, occlusion in zip(request.pairs, encoded.whole, occlusions, strict=True):
+                own = []
+                for result in islice(found, len(occlusion.pairs) if occlusion else 1):
+                    if isinstance(result, InferenceFailed):
+                        return result.at(pair.where)
+                    own.append(result)
+                explanation = occlusion.explain(own) if occlusion else None
+                answers.append(
+                    make_answer(pair, self.checkpoint.labels, own[0], whole.truncated, explanation)
+                )
             return render(request, answers, self.identity)
         except Exception as error:
             return _internal_error(error)

@@ -8,8 +8,9 @@ from datetime import datetime
 from handler.answer import Response
 from handler.encoding import EncodedRequest
 from handler.errors import RequestError
+from handler.explanation import ExplainedRequest
 
-ANSWERED, PAGE, ERROR = "answered", "page", "error"
+ANSWERED, EXPLAINED, PAGE, ERROR = "answered", "explained", "page", "error"
 """Outcomes of a request."""
 
 
@@ -20,7 +21,7 @@ class RequestRecord:
     id: str
     """TorchServe's id, which the client got as `x-request-id`."""
     outcome: str
-    """`ANSWERED`, `PAGE` (a browser asked for the web page) or `ERROR`."""
+    """`ANSWERED`, `EXPLAINED` (with weights), `PAGE` (a browser asked for the web page) or `ERROR`."""
     status: int = 200
     """HTTP status of the response."""
     error: str = "none"
@@ -39,10 +40,10 @@ class RequestRecord:
         cls, request_id: str, encoded: EncodedRequest | None, response: Response | RequestError
     ) -> RequestRecord:
         """The record of a request; `encoded` is None where no pair was read."""
-        pairs = encoded.pairs if encoded else []
+        pairs = encoded.whole if encoded else []
         record = cls(
             id=request_id,
-            outcome=ANSWERED if encoded else PAGE,
+            outcome=PAGE if not encoded else EXPLAINED if isinstance(encoded, ExplainedRequest) else ANSWERED,
             pairs=len(pairs),
             tokens=encoded.tokens if encoded else 0,
             truncated=sum(pair.truncated for pair in pairs),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler.answer import ModelIdentity
-from handler.recording import BatchRecord
+from handler.recording import ANSWERED, EXPLAINED, BatchRecord
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ def measure(batches: Sequence[BatchRecord]) -> Iterator[Measurement]:
             counts[REQUESTS, (request.outcome, request.error)] += 1
             counts[PAIRS, (request.outcome, request.error)] += request.pairs
             counts[TRUNCATED, ()] += request.truncated
-            counts.update((PREDICTIONS, (label,)) for label in request.labels)
+            if request.outcome == ANSWERED:  # explanations are of pairs that were predicted before
+                counts.update((PREDICTIONS, (label,)) for label in request.labels)
         counts[TOKENS, ()] += batch.tokens
         counts[PADDING, ()] += batch.padding
     yield from ((metric, labels, count) for (metric, labels), count in counts.items() if count)
@@ -135,6 +136,7 @@ def log_requests(batches: Sequence[BatchRecord], version: str, model: str) -> No
                 "model": model,
                 "status": request.status,
                 "error": None if request.error == "none" else request.error,
+                "explained": request.outcome == EXPLAINED,
                 "pairs": request.pairs,
                 "tokens": request.tokens,
                 "truncated": request.truncated,

@@ -100,6 +100,13 @@ def test_bad_and_odd_requests_get_their_answer_beside_good_ones(
     assert server.worker_pids() == workers
 
 
+def test_the_same_holds_for_explanations(server: TorchServe, url: str, expect: Expect) -> None:
+    workers = server.worker_pids()
+    kinds = storm(url.replace("/predictions/", "/explanations/"), 400, expect)
+    assert len(kinds) >= 20
+    assert server.worker_pids() == workers
+
+
 @pytest.mark.long
 def test_ten_thousand_bad_and_odd_requests(
     server: TorchServe, url: str, expect: Expect, capsys: pytest.CaptureFixture[str]

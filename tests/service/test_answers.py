@@ -132,8 +132,6 @@ def test_a_bad_request_in_a_batch_leaves_its_neighbours_alone(ask: Callable[...,
 def test_other_methods_and_paths_are_defined(url: str, server: TorchServe) -> None:
     empty = requests.get(url, timeout=30)
     assert (empty.status_code, empty.json()["type"]) == (400, "invalid_request")
-    explained = requests.post(url.replace("predictions", "explanations"), json=GOOD, timeout=30)
-    assert (explained.status_code, explained.json()["type"]) == (400, "invalid_request")
     assert requests.post(url + "-none", json=GOOD, timeout=30).status_code == 404
 
 
@@ -162,7 +160,7 @@ def test_the_model_describes_itself(server: TorchServe, tiny_checkpoint: Path) -
     assert custom["model"] == "tiny"
     assert custom["labels"] == ["entailment", "contradiction", "neutral"]
     assert custom["max_seq_length"] == 64
-    assert custom["limits"] == {"max_pairs": 64, "max_text_chars": 50000}
+    assert custom["limits"] == {"max_pairs": 64, "max_explained_pairs": 8, "max_text_chars": 50000}
     assert custom["source_sha256"] == checkpoint.source_sha256
 
 

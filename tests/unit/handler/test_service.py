@@ -23,9 +23,10 @@ from ts.service import PredictionException, Service
 from handler import service as module
 from handler.admission import Capacity
 from handler.answer import Response
+from handler.batcher import ModelBatch
 from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Engine, Inference
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, InferenceFailed
 from handler.recording.recorder import FLUSH_SECONDS
 from handler.request import read_pair
 from handler.service import NliHandler
@@ -34,6 +35,7 @@ from scripts import CONFIG
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
 JSON = {"Content-Type": "application/json"}
 DESCRIBE = {"describe": "True"}
+EXPLAIN = JSON | {"explain": "True", "url_path": ""}
 MANIFEST = {"model": {"modelName": "nli", "modelVersion": "1.0", "configFile": "model-config.yaml"}}
 
 Message = dict[str, Any]
@@ -181,14 +183,16 @@ def test_each_request_of_a_mixed_batch_is_answered_by_itself(worker: Worker) -> 
         message(PAIR, JSON | {"X-Answer": "tutorial"}),
         message([PAIR], JSON | {"X-Answer": "tutorial"}),
         message(PAIR, {"Content-Type": "application/json; charset=klingon"}),
-        message(PAIR, JSON | {"explain": "True"}),
+        message(PAIR, EXPLAIN),
+        message([PAIR] * 9, EXPLAIN),
     )
-    assert [status for status, _ in answers] == [200, 400, 200, 400, 413, 200, 400, 400, 400]
+    assert [status for status, _ in answers] == [200, 400, 200, 400, 413, 200, 400, 400, 200, 413]
     assert [body["type"] for status, body in answers if status != 200] == [
         "invalid_request", "invalid_pair", "limit_exceeded",
-        "invalid_request", "invalid_request", "invalid_request",
+        "invalid_request", "invalid_request", "limit_exceeded",
     ]  # fmt: skip
     assert answers[0][1] == answers[2][1][0] == answers[2][1][1]
+    assert answers[8][1]["probabilities"] == pytest.approx(answers[0][1]["probabilities"], abs=1e-6)
     assert answers[5][1].items() < answers[0][1].items()
     assert worker.service.context.get_response_content_type(1) == "application/json; charset=utf-8"
 
@@ -257,7 +261,7 @@ def test_torchserve_s_own_request_is_answered_with_a_description(worker: Worker)
     assert described[0] == asked[0] == 200
     assert described[1]["model"] == "tiny"
     assert described[1]["identity"] == worker.handler.checkpoint.identity
-    assert described[1]["limits"] == {"max_pairs": 64, "max_text_chars": 50000}
+    assert described[1]["limits"] == {"max_pairs": 64, "max_explained_pairs": 8, "max_text_chars": 50000}
     assert described[1]["worker"] == {"pid": os.getpid(), "requests": taken}
 
 
@@ -365,6 +369,73 @@ def test_what_can_t_be_recorded_is_answered(
     monkeypatch.setattr(worker.handler.recorder, "put", put)
     assert statuses(worker.answers(message(PAIR))) == [(200, None)]
     assert "RuntimeError at test_service.py" in caplog.text
+
+
+def test_a_variant_that_breaks_the_model_fails_its_pair_and_is_named(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = worker.handler.encoder.join(
+        *worker.handler.encoder._token_ids(["비가", "날씨가 맑다."])
+    )  # the premise without its last word
+
+    def run(engine: Engine, batch: ModelBatch) -> Any:
+        found = list(original(engine, batch))
+        return [
+            InferenceFailed("the model failed on this pair") if pair == poison else result
+            for pair, result in zip(batch.pairs, found, strict=True)
+        ]
+
+    original = Engine._run
+    monkeypatch.setattr(Engine, "_run", run)
+    other = {"premise": "책을 읽는다.", "hypothesis": "비가 온다."}
+    answers = worker.answers(message([other, PAIR], EXPLAIN), message(PAIR), message(other, EXPLAIN))
+    assert statuses(answers) == [(500, "inference_failed"), (200, None), (200, None)]
+    assert answers[0][1]["message"] == "[1]: the model failed on this pair"
+
+
+# --- explanations ----------------------------------------------------------------------------------
+
+
+def test_a_pair_is_explained_in_every_shape(worker: Worker) -> None:
+    tensors = [
+        {"name": name, "datatype": "BYTES", "shape": [1], "data": [text]} for name, text in PAIR.items()
+    ]
+    form = [
+        {"name": name, "value": bytearray(text.encode()), "contentType": "text/plain"}
+        for name, text in PAIR.items()
+    ]
+    single, several, first, second, filled = worker.answers(
+        message(PAIR, EXPLAIN),
+        message([PAIR, PAIR], EXPLAIN),
+        message({"instances": [PAIR]}, EXPLAIN),
+        message({"inputs": tensors, "outputs": [{"name": "label"}]}, EXPLAIN),
+        raw_message(form, EXPLAIN | {"Content-Type": "multipart/form-data; boundary=x"}),
+    )
+    expected = single[1]
+    words = expected["explanation"]["premise"]
+    assert [(each["text"], each["start"], each["end"]) for each in words] == [("비가", 0, 2), ("온다.", 3, 6)]
+    assert all(isinstance(each["weight"], float) for each in words)
+    assert expected["explanation"]["unread_words"] == {"premise": 0, "hypothesis": 0}
+    assert several[1] == [expected, expected]
+    assert first[1] == {"explanations": [expected]}
+    assert [each["name"] for each in second[1]["outputs"]] == ["label", "explanation"]
+    assert json.loads(second[1]["outputs"][1]["data"][0]) == expected["explanation"]
+    assert filled[1] == expected
+
+
+def test_weights_do_not_depend_on_the_rest_of_the_batch(worker: Worker) -> None:
+    others = [PAIR | {"hypothesis": f"{number} " * 9} for number in range(8)]
+    ((_, alone),) = worker.answers(message(PAIR, EXPLAIN))
+    busy = worker.answers(message(others), message(PAIR, EXPLAIN), message(others, EXPLAIN), message(PAIR))
+    assert busy[1][1] == alone
+
+
+def test_an_explanation_costs_the_tokens_of_all_its_variants(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker.handler, "capacity", Capacity(50.0, deadline=2, longest=60))
+    answers = worker.answers(message([PAIR] * 8, EXPLAIN), message(PAIR))
+    assert statuses(answers) == [(503, "overloaded"), (200, None)]
 
 
 # --- overload --------------------------------------------------------------------------------------

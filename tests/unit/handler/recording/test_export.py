@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handler.recording import ANSWERED, ERROR, PAGE, BatchRecord, RequestRecord
+from handler.recording import ANSWERED, ERROR, EXPLAINED, PAGE, BatchRecord, RequestRecord
 from handler.recording.export import MARK, METRICS, log_requests, measure
 from scripts import PROJECT
 
@@ -53,6 +53,15 @@ def test_requests_of_a_batch_are_summed_up() -> None:
         ("nli_infer_seconds", ()): 0.5,
         ("nli_handler_seconds", ()): 1.0,
     }
+
+
+def test_explanations_are_counted_apart_and_are_no_predictions() -> None:
+    record = batch(RequestRecord("a", EXPLAINED, pairs=2, tokens=90, labels=("x", "y")), tokens=90)
+    counted = measured(record)
+    assert counted["nli_requests_total", (EXPLAINED, "none")] == 1
+    assert counted["nli_pairs_total", (EXPLAINED, "none")] == 2
+    assert counted["nli_tokens_total", ()] == 90
+    assert not [name for name, _ in counted if name == "nli_predictions_total"]
 
 
 def test_counts_are_summed_over_batches_and_times_are_not() -> None:
@@ -117,6 +126,7 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
         "model": "demo-1a2b3c4d",
         "status": 200,
         "error": None,
+        "explained": False,
         "pairs": 3,
         "tokens": 30,
         "truncated": 1,
