@@ -20,6 +20,9 @@ ANSWER_SECONDS = 30
 LOOPBACK = ("127.0.0.1", "::1")
 """Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
 
+EXPLANATION_COST = 7
+"""Requests as which an explanation counts: about what it costs (`handler.explanation`)."""
+
 CONNECTIONS = 70_000
 """Connections open at once where the limit of open files allows. nginx can't count those of an address before
 a header is complete, but one address has 64,512 ports at most, and a sixteenth stays free for others: with
@@ -131,6 +134,8 @@ class GatewaySettings:
             "TRUSTED_PROXIES": " ".join(f"set_real_ip_from {each};" for each in self.trusted_proxies),
             "RATE": self.rate,
             "BURST": 2 * self.rate,
+            "EXPLANATIONS_A_MINUTE": max(1, 60 * self.rate // EXPLANATION_COST),
+            "EXPLANATION_BURST": max(1, 2 * self.rate // EXPLANATION_COST),
             "LARGE_RATE": self.large_rate,
             "LARGE_BURST": 5 * self.large_rate,
             "CONNECTIONS": connections,

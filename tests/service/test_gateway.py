@@ -243,7 +243,10 @@ PRIVATE = [
     "/predictions/nli/1.0",
     "/predictions/nli/1.0/x",
     "/predictions/NLI",
-    "/explanations/nli",
+    "/explanations",
+    "/explanations/other",
+    "/explanations/nli/1.0",
+    "/v1/models/other:explain",
     "/workflows",
     "/wfpredict/x",
     "/api/",
@@ -271,6 +274,8 @@ def test_everything_private_is_404(gateway: Gateway, nobody: Gateway, method: st
         ("GET", "/api", "POST"),
         ("PUT", "/predictions/nli", "POST"),
         ("OPTIONS", "/predictions/nli", "POST"),
+        ("GET", "/explanations/nli", "POST"),
+        ("GET", "/v1/models/nli:explain", "POST"),
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/ready", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
@@ -342,6 +347,22 @@ def test_large_bodies_are_counted_apart_and_leave_small_ones_their_rate(echo: Ga
     assert {ask(b"0" * 999).status_code for _ in range(9)} == {200}
 
 
+def test_explanations_are_let_through_and_have_a_rate_of_their_own(gateway: Gateway) -> None:
+    person = client()
+
+    def ask(path: str) -> requests.Response:
+        return requests.post(f"{gateway.url}{path}", json=PAIR, headers=person, timeout=60)
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(ask, ["/explanations/nli", "/v1/models/nli:explain"] * 4))
+    explained = [answer.json() for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert all(body["explanation"]["premise"] for body in explained)
+    assert 3 <= len(refused) <= 5  # one, and a burst of two, are let through; another after 0.7 s
+    assert {answer.status_code for answer in refused} == {429}
+    assert ask("/predictions/nli").status_code == 200
+
+
 def test_the_client_is_whom_a_trusted_proxy_names_and_nobody_else(start: Start) -> None:
     chain = "10.9.9.9, 10.1.1.1, 10.2.2.2"
     for trusted, named in [
@@ -377,7 +398,7 @@ def test_a_model_of_another_name_is_asked_at_its_own_address(echo: Gateway, star
 
 def test_keys_where_they_are_wanted(start: Start) -> None:
     locked = start(keys=(KEY, "x" * 24))
-    for path in ("/api", "/predictions/nli"):
+    for path in ("/api", "/predictions/nli", "/explanations/nli"):
         for wrong in ("", f"Bearer {KEY}x", f"Bearer {KEY.upper()}", f"Basic {KEY}", KEY):
             answer = post(locked, path, Authorization=wrong)
             assert_refused(answer, 401, "key_required")
