@@ -35,8 +35,22 @@ def format_answer(answer: dict[str, Any]) -> str:
         lines.append(f"  {name}{label:<14} {bar:<{BAR}} {probability:6.1%}")
     if answer["truncated"]:
         lines.append("  (the pair is longer than the model reads; its end was cut)")
+    lines += _format_explanation(answer) if "explanation" in answer else []
     model = answer["model"]
     return "\n".join([*lines, "", f"  model {model['name']}, version {model['version']}"])
+
+
+def _format_explanation(answer: dict[str, Any]) -> list[str]:
+    """A line for each word: how much probability the prediction loses without it, or gains."""
+    lines = ["", f"  what '{answer['label']}' loses without a word (a minus is a gain)"]
+    explanation = answer["explanation"]
+    for name, title in (("premise", "전제"), ("hypothesis", "가설")):
+        for word in explanation[name]:
+            bar = "█" * round(abs(word["weight"]) * BAR / 2)
+            lines.append(f"  {title} {word['weight']:+6.1%} {bar:<{BAR // 2}} {word['text']}")
+        if unread := explanation["unread_words"][name]:
+            lines.append(f"  {title}        ({unread} more words, which the model doesn't read)")
+    return lines
 
 
 def main() -> int:
@@ -56,6 +70,9 @@ def main() -> int:
     parser.add_argument(
         "--model", default="nli", help="name in the URL, NAME/VERSION to pin one (default: nli)"
     )
+    parser.add_argument(
+        "--explain", action="store_true", help="show how much each word speaks for the answer"
+    )
     parser.add_argument("--json", action="store_true", help="print the answer as the service gave it")
     files = parser.add_argument_group("a whole file")
     files.add_argument(
@@ -72,13 +89,14 @@ def main() -> int:
     files.add_argument("--force", action="store_true", help="start over, and replace the output")
     arguments = parser.parse_args()
     if arguments.input:
-        if arguments.premise or not arguments.output:
-            parser.error("--input needs --output, and no texts")
+        if arguments.premise or not arguments.output or arguments.explain:
+            parser.error("--input needs --output, no texts, and no --explain")
         return _classify_file(arguments)
     if not arguments.hypothesis or arguments.output:
         parser.error("give a premise and a hypothesis, or --input and --output")
     with Client(arguments.url, arguments.model, os.environ.get(TOKEN)) as client:
-        (answer,) = client.classify([SentencePair(arguments.premise, arguments.hypothesis)])
+        pair = SentencePair(arguments.premise, arguments.hypothesis)
+        (answer,) = client.classify([pair], explain=arguments.explain)
     print(json.dumps(answer, ensure_ascii=False) if arguments.json else format_answer(answer))
     return 0
 

@@ -86,23 +86,26 @@ class Client:
         self._timeout = timeout
         self._session = new_session(self.url, token, connections)
 
-    def classify(self, pairs: Sequence[SentencePair], retries: int | None = None) -> list[dict[str, Any]]:
+    def classify(
+        self, pairs: Sequence[SentencePair], retries: int | None = None, explain: bool = False
+    ) -> list[dict[str, Any]]:
         """Send `pairs` in one request, and return their answers in order.
 
-        `retries` replaces the client's own number.
+        `retries` replaces the client's own number; `explain` asks for the weights of the words too.
 
         Raises:
             ServiceRefusedError: one of the pairs, or all together, are refused; `status` says how.
             ServiceUnreachableError: no answer came.
         """
         body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+        url = self.url.replace("/predictions/", "/explanations/") if explain else self.url
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
             last = attempt == retries
             # Clients that were refused at the same time must not return at the same time.
             wait = min(LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
             try:
-                return self._post(body)
+                return self._post(url, body)
             except ServiceRefusedError as error:
                 if last or not error.may_pass:
                     raise
@@ -113,18 +116,18 @@ class Client:
             time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _post(self, body: list[dict[str, str]]) -> list[dict[str, Any]]:
+    def _post(self, url: str, body: list[dict[str, str]]) -> list[dict[str, Any]]:
         try:
             # A redirect would carry the texts to another place than the one that was given.
-            answer = self._session.post(self.url, json=body, timeout=self._timeout, allow_redirects=False)
+            answer = self._session.post(url, json=body, timeout=self._timeout, allow_redirects=False)
         except requests.exceptions.ProxyError:
-            raise ServiceUnreachableError(f"the proxy on the way to {self.url} doesn't answer") from None
+            raise ServiceUnreachableError(f"the proxy on the way to {url} doesn't answer") from None
         except requests.ConnectionError:
-            raise ServiceUnreachableError(f"no service answers at {self.url}") from None
+            raise ServiceUnreachableError(f"no service answers at {url}") from None
         except requests.Timeout:
-            raise ServiceUnreachableError(f"no answer within {self._timeout:g} s from {self.url}") from None
+            raise ServiceUnreachableError(f"no answer within {self._timeout:g} s from {url}") from None
         except requests.RequestException as error:
-            raise ServiceUnreachableError(f"{self.url} can't be reached: {error}"[:250]) from None
+            raise ServiceUnreachableError(f"{url} can't be reached: {error}"[:250]) from None
         try:
             content = answer.json()
         except ValueError:

@@ -32,6 +32,13 @@ def prediction(page: Page) -> None:
 
 
 @state
+def reasons(page: Page) -> None:
+    judge(page, "비가 온다. " * 100)
+    page.click("#why")
+    expect(page.locator("#reasons-words")).to_be_visible()
+
+
+@state
 def blank(page: Page) -> None:
     page.click("#submit")
     expect(page.locator("#premise-missing")).not_to_be_empty()

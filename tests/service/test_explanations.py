@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from scripts import PROJECT
 from scripts.torchserve.server import TorchServe
 from tests.service.test_answers import GOOD, pairs
 
@@ -110,3 +113,26 @@ def test_explanations_and_predictions_in_one_batch_are_as_they_are_alone(ask: As
                 assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
         assert {each.result().status_code for each in refused} == {400}
         assert busy.result().status_code == 200
+
+
+def test_classify_shows_the_words(server: TorchServe) -> None:
+    command = [sys.executable, str(PROJECT / "scripts" / "classify.py"), *LONG.values(), "--url", server.url]
+    shown = subprocess.run([*command, "--explain"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    printed = subprocess.run([*command, "--explain", "--json"], capture_output=True, text=True, check=False)
+    answer = json.loads(printed.stdout)
+    assert f"what '{answer['label']}' loses without a word" in shown.stdout
+    for word in answer["explanation"]["hypothesis"]:
+        assert f"가설 {word['weight']:+6.1%}" in shown.stdout
+    unread = answer["explanation"]["unread_words"]["premise"]
+    assert f"({unread} more words, which the model doesn't read)" in shown.stdout
+    refused = subprocess.run(
+        [*command[:2], "--input", "a.csv", "--output", "b.csv", "--explain"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        2,
+        "classify.py: error: --input needs --output, no texts, and no --explain",
+    )
