@@ -11,7 +11,7 @@ from pathlib import Path
 from scripts.bench.comparison import compare, generated_pairs
 from scripts.bench.full_size import make_full_size
 from scripts.bench.plan import PACKAGES, Plan
-from scripts.bench.report import draw, to_markdown
+from scripts.bench.report import to_markdown
 from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
 from scripts.pairs.labelled import read_labelled_pairs
 
@@ -41,7 +41,6 @@ def main() -> int:
     )
     parser.add_argument("--without", nargs="+", default=[], choices=[*PACKAGES], help="what to leave out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw an SVG here")
     parser.add_argument(
         "--make-full-size",
         type=Path,
@@ -66,8 +65,6 @@ def main() -> int:
         figures = [{"name": row.name} | asdict(row.measured) for row in rows]
         content = {"about": asdict(conditions), "rows": figures}
         arguments.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if arguments.plot:
-        draw(rows, arguments.plot)
     return 0
 
 

@@ -1,1 +1,1 @@
-"""The room of `scripts/benchmark.py`: targets, load, comparison, tables and plots."""
+"""The room of `scripts/benchmark.py`: targets, load, comparison and tables."""

@@ -100,7 +100,7 @@ def measure_in_turns(
     for count, each in tqdm(turns, unit="run", disable=None):
         try:
             measured = each.measure(count, seconds)
-        except OSError as error:
+        except (OSError, EOFError, ValueError) as error:
             raise TargetError(f"{each.name} failed with {count} clients: {error}") from None
         if measured.wrong or not measured.requests:
             raise TargetError(

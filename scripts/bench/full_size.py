@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
-from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError
-from scripts import PROJECT
+from scripts.model.conversion import convert_checkpoint
 from scripts.model.labels import TUTORIAL_LABELS
-from scripts.model.weights import sha256_of
 
-DEMO = PROJECT / "checkpoints" / "demo"
 SHAPE = {
     "vocab_size": 30_000,
     "hidden_size": 768,
@@ -40,32 +37,17 @@ def make_full_size(texts: Iterable[str], output: Path, shape: Mapping[str, int] 
     """
     if output.exists():
         raise ConfigurationError(f"{output} exists already")
-    tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = WordPieceTrainer(
-        vocab_size=shape["vocab_size"], special_tokens=special, show_progress=sys.stderr.isatty()
+    tokenizer = BertWordPieceTokenizer(lowercase=False)
+    size = shape["vocab_size"]
+    tokenizer.train_from_iterator(
+        iter(texts), size, min_frequency=0, limit_alphabet=size, show_progress=sys.stderr.isatty()
     )
-    tokenizer.train_from_iterator(texts, trainer)
     torch.manual_seed(0)
-    id2label = dict(enumerate(TUTORIAL_LABELS))
-    config = BertConfig.from_dict(
-        {
-            **shape,
-            "initializer_range": INITIALIZER_RANGE,
-            "id2label": id2label,
-            "label2id": {label: index for index, label in id2label.items()},
-        }
-    )
-    model = BertForSequenceClassification(config)
-    model.save_pretrained(output)
-    tokenizer.save(str(output / "tokenizer.json"))
-    (output / "tokenizer_config.json").write_bytes((DEMO / "tokenizer_config.json").read_bytes())
-    section = {
-        "name": "full-size",
-        "source": "random weights",
-        "source_sha256": sha256_of(output / "model.safetensors"),
-        "max_seq_length": 64,
-    }
-    setattr(model.config, SECTION, section)
-    model.config.save_pretrained(output)
-    return output
+    labels = dict(enumerate(TUTORIAL_LABELS))
+    config = BertConfig.from_dict({**shape, "initializer_range": INITIALIZER_RANGE, "id2label": labels})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tokenizer.save_model(name)
+        (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+        BertForSequenceClassification(config).save_pretrained(folder)
+        return convert_checkpoint(folder / "model.safetensors", None, output)

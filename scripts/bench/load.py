@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
-from typing import cast
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 
 from handler.request import SentencePair
 from scripts.torchserve.processes import family_of
@@ -41,70 +42,64 @@ class Measured:
     """Resident memory of the server's processes, shared pages counted once for each."""
 
 
-class _Client(asyncio.Protocol):
-    """One keep-alive connection."""
+class Meter:
+    """Counts the time, and what some processes use, from now on."""
 
-    def __init__(self, head: str, pairs: Sequence[SentencePair], first: int) -> None:
-        self._head = head
-        self._pairs = cycle([*pairs[first:], *pairs[:first]])
-        self.answers: list[tuple[float, float]] = []
-        """Time of arrival and duration of each answer, in seconds."""
-        self.wrong = 0
-        self.stopped = asyncio.get_running_loop().create_future()
-        self._stopping = False
+    def __init__(self, processes: Callable[[], Sequence[psutil.Process]]) -> None:
+        """Begin; `processes` lists those that run at the moment."""
+        self._processes = processes
+        self.began, self._used = time.perf_counter(), self._cpu_seconds()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._send()
+    def read(self, clients: int, times: Sequence[float], pairs: int = 1, wrong: int = 0) -> Measured:
+        """The figures so far, of answers that took `times` and have so many `pairs` each."""
+        took = time.perf_counter() - self.began
+        memory = sum(process.memory_info().rss for process in self._processes()) / 1e6
+        p50, p95, p99 = map(float, np.percentile(times or [np.nan], [50, 95, 99]) * 1000)
+        count, cores = len(times) * pairs, (self._cpu_seconds() - self._used) / took
+        return Measured(clients, count, wrong, count / took, p50, p95, p99, cores, memory)
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = self._received[:end].decode("latin-1").lower()
-        length = int(head.split("content-length:")[1].split("\r\n")[0])
-        if len(self._received) < end + 4 + length:
-            return
-        now = time.perf_counter()
-        self.answers.append((now, now - self._sent))
-        try:
-            answer = json.loads(self._received[end + 4 :])
-            mine = answer["premise"] == self._pair.premise and answer["hypothesis"] == self._pair.hypothesis
-            right = mine and head.startswith("http/1.1 200")
-        except (ValueError, KeyError, TypeError):
-            right = False
-        self.wrong += not right
-        if self._stopping:
-            self._transport.close()
-            self.stopped.set_result(None)
-        elif "connection: close" in head:
-            self._again = asyncio.create_task(self._connect_again())
-        else:
-            self._send()
+    def _cpu_seconds(self) -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
-    async def _connect_again(self) -> None:
-        """Connect again to a server that answers once a connection, as Flask's does."""
-        place = self._transport.get_extra_info("peername")
-        self._transport.abort()  # a reset that arrives from here on is none of the new connection's
-        await asyncio.get_running_loop().create_connection(lambda: self, *place)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.stopped.done() and exc is not None:
-            self.stopped.set_exception(exc)
+class Connection:
+    """One keep-alive connection; opened anew for a server that closes it after an answer, as Flask's does."""
 
-    def stop(self) -> None:
-        """Let the request under way be the last."""
-        self._stopping = True
+    def __init__(self, url: str) -> None:
+        """Note the address; the first request connects."""
+        place = urlsplit(url)
+        self._address = (place.hostname or "127.0.0.1", place.port or 80)
+        self._head = (
+            f"POST {place.path} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
+        )
+        self._writer: asyncio.StreamWriter | None = None
 
-    def _send(self) -> None:
-        self._pair = next(self._pairs)
-        body = json.dumps(
-            {"premise": self._pair.premise, "hypothesis": self._pair.hypothesis}, ensure_ascii=False
-        ).encode()
-        self._received = b""
-        self._sent = time.perf_counter()
-        self._transport.write(f"{self._head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    async def post(self, body: bytes, headers: str = "") -> tuple[int, bytes]:
+        """Status and body of the response.
+
+        Raises:
+            OSError: the server can't be reached.
+            EOFError: it closes the connection before it has answered.
+        """
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(*self._address)
+        self._writer.write(f"{self._head}{headers}content-length: {len(body)}\r\n\r\n".encode() + body)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        answer = await self._reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
+        if "connection: close" in head:
+            self.close()
+        return int(head.split()[1]), answer
+
+    def close(self) -> None:
+        """Close the connection; safe to call again."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+
+
+def body_of(pair: SentencePair) -> dict[str, str]:
+    """A pair as a request has it."""
+    return {"premise": pair.premise, "hypothesis": pair.hypothesis}
 
 
 def measure_load(
@@ -115,7 +110,8 @@ def measure_load(
     It takes `seconds`, or longer where not every client has an answer by then.
 
     Raises:
-        OSError: the server can't be reached or closes a connection.
+        OSError, EOFError: the server can't be reached or closes a connection.
+        ValueError: an answer isn't JSON.
     """
     return asyncio.run(_measure(url, pairs, clients, seconds, server))
 
@@ -123,40 +119,37 @@ def measure_load(
 async def _measure(
     url: str, pairs: Sequence[SentencePair], clients: int, seconds: float, server: int
 ) -> Measured:
-    place = urlsplit(url)
-    head = f"POST {place.path} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
-    loop = asyncio.get_running_loop()
+    answered: list[float] = []  # the seconds that each took
+    wrong = 0
+    stop = asyncio.Event()
+
+    async def ask(own: Sequence[SentencePair]) -> None:
+        nonlocal wrong
+        connection = Connection(url)
+        for asked in cycle(map(body_of, own)):
+            body = json.dumps(asked, ensure_ascii=False).encode()
+            sent = time.perf_counter()
+            status, answer = await connection.post(body)
+            answered.append(time.perf_counter() - sent)
+            wrong += status != 200 or not asked.items() <= json.loads(answer).items()
+            if stop.is_set():
+                break
+        connection.close()
+
     step = max(1, len(pairs) // clients)
-    running = []
-    for number in range(clients):
-        first = number * step % len(pairs)
-        made = await loop.create_connection(
-            lambda first=first: _Client(head, pairs, first),  # type: ignore[misc]
-            place.hostname or "127.0.0.1",
-            place.port or 80,
-        )
-        running.append(made[1])
+    starts = [number * step % len(pairs) for number in range(clients)]
+    running = [asyncio.create_task(ask([*pairs[first:], *pairs[:first]])) for first in starts]
     await asyncio.sleep(seconds * WARM_UP_SHARE)
-    began, cpu = time.perf_counter(), _cpu_seconds(server)
+    answered.clear()
+    meter = Meter(partial(family_of, server))
     await asyncio.sleep(seconds * (1 - WARM_UP_SHARE))
     # Where an answer takes longer than the measurement, it goes on until there is one for each client.
-    while sum(came >= began for client in running for came, _ in client.answers) < clients:
-        if time.perf_counter() - began > seconds + ANSWER_SECONDS:
+    while len(answered) < clients and time.perf_counter() - meter.began < seconds + ANSWER_SECONDS:
+        if any(task.done() for task in running):
             break
         await asyncio.sleep(0.1)
-    ended, used = time.perf_counter(), _cpu_seconds(server) - cpu
-    memory = sum(process.memory_info().rss for process in family_of(server)) / 1e6
-    for client in running:
-        client.stop()
+    measured = meter.read(clients, answered)
+    stop.set()
     async with asyncio.timeout(ANSWER_SECONDS):
-        await asyncio.gather(*(client.stopped for client in running))
-    times = [took for client in running for came, took in client.answers if began <= came <= ended]
-    p50, p95, p99 = np.percentile(times, [50, 95, 99]) * 1000 if times else (float("nan"),) * 3
-    wrong = sum(client.wrong for client in running)
-    rate = len(times) / (ended - began)
-    busy = used / (ended - began)
-    return Measured(clients, len(times), wrong, rate, float(p50), float(p95), float(p99), busy, memory)
-
-
-def _cpu_seconds(pid: int) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in family_of(pid))
+        await asyncio.gather(*running)
+    return replace(measured, wrong=wrong)

@@ -1,11 +1,9 @@
-"""The figures of a benchmark, as tables and as a plot."""
+"""The figures of a benchmark as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from handler.errors import ConfigurationError
 from scripts.bench.comparison import Conditions, Row
 from scripts.bench.plan import TUTORIAL
 from scripts.command_line.tables import markdown_table
@@ -50,32 +48,3 @@ def to_markdown(rows: Sequence[Row], about: Conditions) -> str:
     lines += [f"{about.machine}, {about.cores} cores, {about.date}."]
     lines += [f"{name}: ready {took:.1f} s after its start." for name, took in about.ready.items()]
     return "\n".join(lines)
-
-
-def draw(rows: Sequence[Row], file: Path) -> None:
-    """Plot pairs a second over clients, as SVG.
-
-    Raises:
-        ConfigurationError: matplotlib isn't installed.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConfigurationError("a plot needs: scripts/setup bench") from None
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in dict.fromkeys(row.name for row in rows):
-        points = sorted(
-            (row.measured.clients, row.measured.pairs_per_second) for row in rows if row.name == name
-        )
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    ticks = sorted({row.measured.clients for row in rows})
-    axes.set(xscale="log", yscale="log", xlabel="clients", ylabel="pairs a second")
-    axes.set_xticks(ticks, [str(count) for count in ticks])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(file)
-    pyplot.close(figure)

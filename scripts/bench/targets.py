@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
 import requests
 
@@ -19,11 +18,10 @@ from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts import PROJECT
-from scripts.bench.load import Measured
+from scripts.bench.load import Measured, Meter
 from scripts.pairs.local_model import LocalModel
 from scripts.pairs.session import new_session
-from scripts.torchserve.processes import end as end_processes
-from scripts.torchserve.processes import family_of
+from scripts.torchserve.processes import end, family_of
 from scripts.torchserve.server import Ports, TorchServe
 
 PATHS = {"tutorial": "/api", "litserve": "/predict", "mosec": "/inference"}
@@ -51,18 +49,12 @@ def bare_engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Targe
     def measure(clients: int, seconds: float) -> Measured:
         size = min(clients, LARGEST_BATCH)
         times: list[float] = []
-        position = 0
-        process = psutil.Process()
-        began, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
-        while (now := time.perf_counter()) - began < seconds:
-            model.probabilities([pairs[(position + index) % len(pairs)] for index in range(size)])
-            position += size
-            times.append(time.perf_counter() - now)
-        took = time.perf_counter() - began
-        p50, p95, p99 = (float(value) * 1000 for value in np.percentile(times, [50, 95, 99]))
-        busy = (sum(process.cpu_times()[:2]) - cpu) / took
-        memory = process.memory_info().rss / 1e6
-        return Measured(clients, len(times) * size, 0, len(times) * size / took, p50, p95, p99, busy, memory)
+        meter = Meter(lambda: [psutil.Process()])
+        while (began := time.perf_counter()) - meter.began < seconds:
+            first = len(times) * size
+            model.probabilities([pairs[(first + index) % len(pairs)] for index in range(size)])
+            times.append(time.perf_counter() - began)
+        return meter.read(clients, times, size)
 
     return Target(name, measure)
 
@@ -85,18 +77,11 @@ def peer(name: str, folder: Path, workers: int, scratch: Path) -> Iterator[tuple
     """
     port = Ports.free().inference
     log = scratch / f"{name}{workers}.log"
-    command = [
-        sys.executable,
-        "-m",
-        f"scripts.bench.peers.{name}",
-        str(folder.resolve()),
-        str(port),
-        str(workers),
-    ]
+    command = [sys.executable, "-m", f"scripts.bench.peers.{name}", str(folder.resolve()), str(port)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=PROJECT
+            [*command, str(workers)], stdout=output, stderr=output, env=environment, cwd=PROJECT
         )
     try:
         url = f"http://127.0.0.1:{port}{PATHS[name]}"
@@ -115,8 +100,7 @@ def peer(name: str, folder: Path, workers: int, scratch: Path) -> Iterator[tuple
         yield url, process.pid
     finally:
         family = family_of(process.pid)
-        for each in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.terminate()
-        process.wait(10)
-        end_processes(family)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        end(family)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from handler.request import SentencePair
+from scripts.bench.load import Connection, body_of
 
 LARGE = 64
 """Pairs in a large request."""
@@ -69,7 +69,7 @@ class Load:
 
 def bodies(pairs: Sequence[SentencePair], size: int, first: int = 0) -> Iterator[bytes]:
     """Requests of `size` pairs, over and over. Equal pairs are computed once, so clients begin apart."""
-    rows = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+    rows = [body_of(pair) for pair in pairs]
     endless = cycle(rows[first:] + rows[:first])
     while True:
         each = [next(endless) for _ in range(size)]
@@ -141,16 +141,11 @@ async def _open_loop(
 
 async def _post(url: str, body: bytes, stamped: bool) -> int:
     """The status that a request on a connection of its own is answered with, stamped as the gateway does."""
-    place = urlsplit(url)
-    head = f"POST {place.path} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
-    head += f"x-request-start: t={time.time():.3f}\r\n" if stamped else ""
+    connection = Connection(url)
     try:
         async with asyncio.timeout(GIVEN_UP):
-            reader, writer = await asyncio.open_connection(place.hostname, place.port)
-            try:
-                writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-                return int((await reader.readline()).split()[1])
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, IndexError):
+            return (await connection.post(body, f"x-request-start: t={time.time():.3f}\r\n" * stamped))[0]
+    except (OSError, EOFError):
         return 0
+    finally:
+        connection.close()
