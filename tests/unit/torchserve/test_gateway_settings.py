@@ -81,7 +81,7 @@ def test_the_configuration_holds_what_was_asked_for() -> None:
         "listen 127.0.0.1:8000 backlog=4096;",
         "server 127.0.0.1:8080;",
         "server 127.0.0.1:8085;",
-        "location = /predictions/mine-2.0 {",
+        r"location ~ ^/((predictions|explanations)/\Qmine-2.0\E|",
         "proxy_pass http://service/predictions/mine-2.0;",
         "proxy_read_timeout 7s;",
         f'default 1; "~^Bearer {KEY}$" 0;',
