@@ -109,3 +109,21 @@ def write_rows(file: Path, pairs: list[SentencePair], labels: list[str] | None =
         rows = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
+
+
+def write_labelled_pairs(file: Path, people: int = 12) -> Path:
+    """Write 30 pairs a person as a list, whose label a few syllables of the hypothesis tell."""
+    who = ["누나", "형", "엄마", "아빠", "친구", "동생", "이모", "삼촌", "선생님", "할머니", "의사", "가수"]
+    what = ["사과", "빵", "우유", "책", "가방", "신문", "나무", "차", "바지", "자"]
+    rows = [
+        {"premise": f"{name} 어제 {thing} 샀다.", "hypothesis": hypothesis, "gold_label": label}
+        for name in who[:people]
+        for thing in what
+        for label, hypothesis in (
+            ("entailment", f"{name} 그 {thing} 가지고 있다."),
+            ("contradiction", f"{name} {thing} 사지 않았다."),
+            ("neutral", f"{name} 비가 오는 날 책을 읽었다."),
+        )
+    ]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    return file

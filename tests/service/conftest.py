@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,16 @@ from scripts.torchserve.management import Management
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
 from tests.programs import need
+from tests.service.loading import write_biased_archive
+
+
+@pytest.fixture(scope="session")
+def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions that can be told apart."""
+    folder, scratch = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("biased")
+    for version in ("1.0", "2.0"):
+        write_biased_archive(folder, scratch, pretrained, version)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,6 @@ import requests
 from scripts import CONFIG
 from scripts.torchserve.management import Management
 from scripts.torchserve.server import Ports, TorchServe
-from tests.service.loading import write_biased_archive
-
-
-@pytest.fixture(scope="module")
-def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, scratch = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("biased")
-    for version in ("1.0", "2.0"):
-        write_biased_archive(folder, scratch, pretrained, version)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,9 @@ from scripts.torchserve.operations import Operations
 from scripts.torchserve.promotions import Promotion, Promotions
 from scripts.torchserve.server import Ports, TorchServe
 from tests.service.faults import Between, Kind, between
-from tests.service.loading import PAIR, Clients, write_biased_archive
+from tests.service.loading import PAIR, Clients
 
 BEFORE = Promotion("0.9", "1.0")
-
-
-@pytest.fixture(scope="module")
-def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, scratch = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("biased")
-    for version in ("1.0", "2.0"):
-        write_biased_archive(folder, scratch, pretrained, version)
-    return folder
 
 
 @pytest.fixture(scope="module")

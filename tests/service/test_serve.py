@@ -18,16 +18,8 @@ from scripts.torchserve.draining import drain
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 from tests.programs import need
-from tests.service.loading import LABEL_OF, PAIR, Clients, write_biased_archive
+from tests.service.loading import LABEL_OF, PAIR, Clients
 from tests.service.serving import Service
-
-
-@pytest.fixture(scope="module")
-def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, scratch = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("biased")
-    for version in ("1.0", "2.0"):
-        write_biased_archive(folder, scratch, pretrained, version)
-    return folder
 
 
 @pytest.fixture

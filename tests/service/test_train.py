@@ -21,28 +21,12 @@ from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
 from scripts.model.source import choose_checkpoint
 from scripts.pairs.labelled import read_labelled_pairs
-from tests.making import write_pretrained
-
-WHO = ["누나", "형", "엄마", "아빠", "친구", "동생", "이모", "삼촌", "선생님", "할머니", "의사", "가수"]
-WHAT = ["사과", "빵", "우유", "책", "가방", "신문", "나무", "차", "바지", "자"]
+from tests.making import write_labelled_pairs, write_pretrained
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """360 pairs whose label a few syllables of the hypothesis tell."""
-    rows = [
-        {"premise": f"{who} 어제 {what} 샀다.", "hypothesis": hypothesis, "gold_label": label}
-        for who in WHO
-        for what in WHAT
-        for label, hypothesis in (
-            ("entailment", f"{who} 그 {what} 가지고 있다."),
-            ("contradiction", f"{who} {what} 사지 않았다."),
-            ("neutral", f"{who} 비가 오는 날 책을 읽었다."),
-        )
-    ]
-    file = tmp_path_factory.mktemp("data") / "pairs.json"
-    file.write_text(json.dumps(rows), encoding="utf-8")
-    return file
+    return write_labelled_pairs(tmp_path_factory.mktemp("data") / "pairs.json")
 
 
 @pytest.fixture(scope="module")

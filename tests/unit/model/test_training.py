@@ -12,19 +12,12 @@ from transformers import BertConfig, BertForSequenceClassification
 from handler.errors import ConfigurationError
 from scripts.model.training import Recipe, train
 from scripts.pairs.text_file import DataError
-from tests.making import VOCABULARY, write_pretrained
+from tests.making import VOCABULARY, write_labelled_pairs, write_pretrained
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [
-        {"premise": f"비가 {number} 번 온다.", "hypothesis": "날씨가 맑다.", "gold_label": label}
-        for number in range(20)
-        for label in ("entailment", "contradiction", "neutral")
-    ]
-    file = tmp_path_factory.mktemp("data") / "pairs.json"
-    file.write_text(json.dumps(rows), encoding="utf-8")
-    return file
+    return write_labelled_pairs(tmp_path_factory.mktemp("data") / "pairs.json", people=2)
 
 
 @pytest.fixture(scope="module")
