@@ -11,8 +11,6 @@ from scripts import PROJECT
 from scripts.command_line.arguments import argument_parser, run
 from scripts.model.archive import MODEL_CONFIG, build_archive
 from scripts.model.gate import Gate
-from scripts.model.precision import Calibration
-from scripts.model.quantization import check_calibration_is_possible
 
 
 def main() -> int:
@@ -63,12 +61,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.precision != "int8" and (arguments.calibration or arguments.validation):
         parser.error("--calibration and --validation are for --precision int8")
-    if arguments.calibration:
-        check_calibration_is_possible()
-    elif arguments.precision == "int8" and not arguments.validation:
+    if arguments.precision == "int8" and not (arguments.calibration or arguments.validation):
         print("int8 without pairs: it is not compared with fp32 (--validation FILE does)")
-    gate = Gate(arguments.max_accuracy_drop, arguments.min_agreement)
-    calibration = Calibration(arguments.calibration, arguments.validation, gate)
+    gate = Gate(
+        arguments.calibration, arguments.validation, arguments.max_accuracy_drop, arguments.min_agreement
+    )
     output = arguments.output or PROJECT / "model_store" / f"{arguments.model_name}-{arguments.version}.mar"
     build_archive(
         arguments.checkpoint,
@@ -78,7 +75,7 @@ def main() -> int:
         arguments.model_config,
         arguments.force,
         arguments.precision,
-        calibration,
+        gate,
         print,
     )
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import openvino
 import torch
@@ -18,10 +17,13 @@ from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair
 from handler.engine import available_cores, make_batcher
 from handler.errors import ConfigurationError, one_line
-from handler.openvino_model import GRAPH, OpenVinoModel, reads_packed, reads_padded
+from handler.openvino_model import GRAPH, OpenVinoModel
 from handler.torch_model import TorchModel, input_names, load_weights
 from scripts.model.agreement import TOLERANCE, difference, reference, sample_pairs
 from scripts.model.packed_bert import PackedBert
+
+Form = Literal["packed", "padded", "even"]
+"""What a graph reads: packed rows, padded batches, or batches of one length; see `handler.batcher`."""
 
 
 def export_graph(checkpoint: Checkpoint, report: Callable[[str], object] = lambda _: None) -> openvino.Model:
@@ -40,16 +42,16 @@ def export_graph(checkpoint: Checkpoint, report: Callable[[str], object] = lambd
     pairs = sample_pairs(checkpoint, model)
     expected = reference(model, pairs)
     fault = ""
-    for way in _ways(model):
-        model.set_attn_implementation(way.attention)
+    for form, attention in _ways(model):
+        model.set_attn_implementation(attention)
         try:
-            graph = _trace(checkpoint, model, way)
+            graph = _trace(checkpoint, model, form)
             worst = difference(checkpoint, OpenVinoModel(graph, "fp32", available_cores()), pairs, expected)
         except Exception as error:  # tracing fails in many ways, each with its own kind of error
             fault = fault or f"it can't be traced ({one_line(error, 100)})"
             continue
         if worst <= TOLERANCE:
-            if not (reads_packed(graph) or reads_padded(graph)):
+            if form == "even":
                 report("padding would change answers: only pairs of one length share a batch")
             return graph
         fault = f"it answers otherwise than in PyTorch, by up to {worst:.0e}"
@@ -76,34 +78,26 @@ def check_torch(checkpoint: Checkpoint) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A way to make a graph of a model."""
+def _ways(model: PreTrainedModel) -> Iterator[tuple[Form, str]]:
+    """The forms of a batch and kinds of attention to make a graph with, the fastest first.
 
-    attention: str
-    packed: bool = False
-    padded: bool = True
-
-
-def _ways(model: PreTrainedModel) -> Iterator[_Way]:
-    """The ways to make a graph, the fastest first; written out, attention has no NaN where all is masked."""
+    Written out, as `eager`, attention has no NaN where all is masked.
+    """
     own = str(model.config._attn_implementation)
     if isinstance(model, BertForSequenceClassification) and "token_type_ids" in input_names(model):
-        yield _Way(own, packed=True)
-    for padded in (True, False):
+        yield "packed", own
+    forms: list[Form] = ["padded", "even"] if "attention_mask" in input_names(model) else ["even"]
+    for form in forms:
         for attention in dict.fromkeys((own, "eager")):
-            if not padded or "attention_mask" in input_names(model):
-                yield _Way(attention, padded=padded)
+            yield form, attention
 
 
-def _trace(checkpoint: Checkpoint, model: PreTrainedModel, way: _Way) -> openvino.Model:
-    module: torch.nn.Module = (
-        PackedBert(cast(BertForSequenceClassification, model)).eval() if way.packed else model
-    )
-    batcher = make_batcher(checkpoint, way.packed)
-    (example,) = batcher.batches([EncodedPair((1,) * 16, (0,) * 16, False)])
-    names = list(example.inputs) if way.packed else input_names(model)
-    if not way.padded:
+def _trace(checkpoint: Checkpoint, model: PreTrainedModel, form: Form) -> openvino.Model:
+    packed = form == "packed"
+    module = PackedBert(cast(BertForSequenceClassification, model)).eval() if packed else model
+    (example,) = make_batcher(checkpoint, packed).batches([EncodedPair((1,) * 16, (0,) * 16, False)])
+    names = list(example.inputs) if packed else input_names(model)
+    if form == "even":
         names = [name for name in names if name != "attention_mask"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of each branch in transformers' code

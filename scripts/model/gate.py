@@ -1,26 +1,39 @@
-"""The gate for int8: how far its predictions may be from those in float32."""
+"""The gate for int8: the pairs it is made with, and how far its predictions may be from those in float32."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from handler.checkpoint import Checkpoint
 from scripts.pairs.labelled import LabelledPair, class_numbers
 from scripts.pairs.local_model import LocalModel
+from scripts.pairs.text_file import DataError
 
-BATCH = 32
-"""Pairs in one call of an engine."""
+CALIBRATION_PAIRS = 300
+"""Largest number of pairs from which int8 learns its ranges; more make it slower and not better."""
+
+HELD_OUT_PAIRS = 2000
+"""Largest number of pairs on which int8 is compared with float32."""
+
+FEWEST_PAIRS = 100
+"""Smallest number of different pairs in a calibration file; fewer say little about ranges or agreement."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The limits within which int8 may differ from float32."""
+    """What int8 learns from and is measured on, and the limits within which it may differ from float32."""
 
+    calibration: Path | None = None
+    """A file that `scripts/pairs/reader.py` reads, for the ranges of the activations; part of it is kept
+    back to measure on. None where activations are quantized as they come."""
+    validation: Path | None = None
+    """Such a file to measure on instead."""
     max_accuracy_drop: float = 0.5
     """Percentage points that int8 may lose."""
     min_agreement: float = 98.0
@@ -41,26 +54,55 @@ class Comparison:
 
     def to_text(self) -> str:
         """Two lines for people."""
-        lines = [f"int8 agrees with fp32 on {self.agreement:.2f} % of {self.pairs} pairs"]
+        accuracy = "accuracy not measured: no pair has a gold label"
         if self.accuracy:
             before, after = self.accuracy
-            lines.append(
+            accuracy = (
                 f"accuracy on {self.labelled} labelled pairs: fp32 {before:.2f} %, int8 {after:.2f} %"
                 f" ({after - before:+.2f} points)"
             )
-        else:
-            lines.append("accuracy not measured: no pair has a gold label")
-        return "\n".join(lines)
+        return f"int8 agrees with fp32 on {self.agreement:.2f} % of {self.pairs} pairs\n{accuracy}"
 
     def fault(self, gate: Gate) -> str | None:
         """The reason why int8 doesn't pass, or None where it does."""
         faults = []
         if self.agreement < gate.min_agreement:
             faults.append(f"agrees with fp32 on {self.agreement:.2f} % (at least {gate.min_agreement:g} %)")
-        if self.accuracy and self.accuracy[0] - self.accuracy[1] > gate.max_accuracy_drop:
-            drop = self.accuracy[0] - self.accuracy[1]
+        drop = self.accuracy[0] - self.accuracy[1] if self.accuracy else 0
+        if self.accuracy and drop > gate.max_accuracy_drop:
             faults.append(f"loses {drop:.2f} points of accuracy (at most {gate.max_accuracy_drop:g})")
         return " and ".join(faults) or None
+
+
+def choose_pairs(
+    pairs: Sequence[LabelledPair], validation: Sequence[LabelledPair] = ()
+) -> tuple[list[LabelledPair], list[LabelledPair]]:
+    """Choose what to calibrate on and, apart from it, what to measure on; the same each time.
+
+    Without `validation`, what was kept back of `pairs` is measured on.
+
+    Raises:
+        DataError: there are too few different pairs.
+    """
+    learnt: list[LabelledPair] = []
+    rest: list[LabelledPair] = []
+    if pairs:
+        chosen = _different(pairs, "calibration file has {} different pairs")
+        cut = min(CALIBRATION_PAIRS, len(chosen) // 2)
+        learnt, rest = chosen[:cut], chosen[cut:]
+    if validation:
+        seen = {row.pair for row in learnt}
+        others = [row for row in validation if row.pair not in seen]
+        rest = _different(others, "validation file has {} different pairs that int8 wasn't calibrated on")
+    return learnt, rest[:HELD_OUT_PAIRS]
+
+
+def _different(rows: Sequence[LabelledPair], count: str) -> list[LabelledPair]:
+    found = list({row.pair: row for row in rows}.values())
+    if len(found) < FEWEST_PAIRS:
+        raise DataError(f"the {count.format(len(found))}; at least {FEWEST_PAIRS} are needed")
+    random.Random(0).shuffle(found)
+    return found
 
 
 def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[LabelledPair]) -> Comparison:
@@ -82,13 +124,5 @@ def compare(reference: Checkpoint, candidate: Checkpoint, rows: Sequence[Labelle
 
 
 def _predictions(checkpoint: Checkpoint, rows: Sequence[LabelledPair]) -> NDArray[np.int64]:
-    model = LocalModel(checkpoint)
-    starts = tqdm(
-        range(0, len(rows), BATCH),
-        desc=f"measuring {checkpoint.precision or 'fp32'}",
-        unit="batch",
-        disable=None,
-    )
-    return np.concatenate(
-        [model.probabilities([row.pair for row in rows[at : at + BATCH]]).argmax(axis=1) for at in starts]
-    )
+    predicted: NDArray[np.int64] = LocalModel(checkpoint).probabilities([row.pair for row in rows]).argmax(1)
+    return predicted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from handler.checkpoint import SECTION, Checkpoint, Precision
@@ -14,34 +14,16 @@ from handler.engine import make_batcher
 from handler.errors import ConfigurationError
 from handler.openvino_model import reads_packed, reads_padded
 from scripts.model.export import check_torch, export_graph, save_graph
-from scripts.model.gate import Comparison, Gate, compare
-from scripts.model.quantization import (
-    check_calibration_is_possible,
-    compress_weights,
-    pairs_to_measure,
-    quantize,
-    split_pairs,
-)
-from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers, read_labelled_pairs
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What int8 learns from and is measured on, and the gate that it must then pass."""
-
-    pairs: Path | None = None
-    """A file that `scripts/pairs/reader.py` reads, for the ranges of the activations; part of it is kept
-    back to measure on. None where activations are quantized as they come."""
-    validation: Path | None = None
-    """Such a file to measure on instead."""
-    gate: Gate = field(default_factory=Gate)
+from scripts.model.gate import Comparison, Gate, choose_pairs, compare
+from scripts.model.quantization import check_calibration_is_possible, compress_weights, quantize
+from scripts.pairs.labelled import class_numbers, name_numbers, read_labelled_pairs
 
 
 def write_model(
     checkpoint: Checkpoint,
     precision: Precision,
     folder: Path,
-    calibration: Calibration | None = None,
+    gate: Gate | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write what a worker loads: `config.json`, which records the precision, the tokenizer and the weights.
@@ -50,7 +32,7 @@ def write_model(
         checkpoint: a converted checkpoint.
         precision: fp32, bf16 and int8 become a graph for OpenVINO; fp16 stays PyTorch's, for a GPU.
         folder: an empty folder.
-        calibration: the pairs and the gate for int8; without pairs it is not measured, and the archive keeps
+        gate: the pairs and limits for int8; without pairs it is not measured, and the archive keeps
             the comparison that the checkpoint records, if any.
         report: told how int8 compares with float32.
 
@@ -67,7 +49,7 @@ def write_model(
         check_torch(checkpoint)
         shutil.copy(checkpoint.folder / "model.safetensors", folder)
     elif precision == "int8":
-        if comparison := _write_int8(checkpoint, folder, calibration or Calibration(), report):
+        if comparison := _write_int8(checkpoint, folder, gate or Gate(), report):
             config[SECTION]["comparison"] = asdict(comparison)
     else:
         save_graph(export_graph(checkpoint, report), folder)
@@ -76,27 +58,22 @@ def write_model(
 
 
 def _write_int8(
-    checkpoint: Checkpoint, folder: Path, calibration: Calibration, report: Callable[[str], object]
+    checkpoint: Checkpoint, folder: Path, gate: Gate, report: Callable[[str], object]
 ) -> Comparison | None:
     """Write the quantized graph, and hold it against the checkpoint where there are pairs for that.
 
     Raises:
         DataError, ConfigurationError: as `write_model`.
     """
-    if calibration.pairs:
+    if gate.calibration:
         check_calibration_is_possible()
-    pairs = read_labelled_pairs(calibration.pairs) if calibration.pairs else []
-    validation = read_labelled_pairs(calibration.validation) if calibration.validation else []
+    pairs = read_labelled_pairs(gate.calibration) if gate.calibration else []
+    validation = read_labelled_pairs(gate.validation) if gate.validation else []
     # Faults in the labels are found before the work.
     order = class_numbers([*pairs, *validation], checkpoint.labels, optional=True).order
     if order:
         report(f"labels are numbers, read as {name_numbers(order)}")
-    learnt: list[LabelledPair] = []
-    held_out: list[LabelledPair] = []
-    if pairs:
-        learnt, held_out = split_pairs(pairs, validation)
-    elif validation:
-        held_out = pairs_to_measure(validation)
+    learnt, held_out = choose_pairs(pairs, validation)
     graph = export_graph(checkpoint, report)
     if learnt:
         encoder = PairEncoder.from_folder(checkpoint.folder, checkpoint.max_seq_length)
@@ -111,7 +88,7 @@ def _write_int8(
         return None
     comparison = compare(checkpoint, replace(checkpoint, folder=folder, precision="int8"), held_out)
     report(comparison.to_text())
-    if fault := comparison.fault(calibration.gate):
+    if fault := comparison.fault(gate):
         remedy = "use more of your own pairs" if learnt else "calibrate on your own pairs with --calibration"
         raise ConfigurationError(
             f"int8 is refused: it {fault}; {remedy}, or set other limits with --min-agreement and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from handler.errors import ConfigurationError, one_line
 from scripts.model.unpickling import Inert, read_pickle
@@ -110,20 +109,10 @@ def _is_weight(value: object) -> bool:
 
 
 def sha256_of(*files: Path) -> str:
-    """Hash files of any size in pieces, one behind the other, with a progress bar where it takes a while."""
+    """Hash files of any size in pieces, one behind the other."""
     digest = hashlib.sha256()
-    size = sum(file.stat().st_size for file in files)
-    with tqdm(
-        total=size, unit="B", unit_scale=True, desc="hashing", disable=size < 2**28 or None, leave=False
-    ) as bar:
-        for piece in _pieces(files):
-            digest.update(piece)
-            bar.update(len(piece))
-    return digest.hexdigest()
-
-
-def _pieces(files: Iterable[Path]) -> Iterable[bytes]:
     for file in files:
         with file.open("rb") as stream:
             while piece := stream.read(2**20):
-                yield piece
+                digest.update(piece)
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from handler.request import SentencePair
 from scripts import PROJECT
 from scripts.model.archive import archive_of
 from scripts.model.gate import Gate
-from scripts.model.precision import Calibration, write_model
+from scripts.model.precision import write_model
 from scripts.serve import DEMO
 from tests.making import answers, some_pairs, write_rows
 
@@ -56,7 +57,7 @@ def test_int8_that_agrees_passes_and_says_how_well(
     said: list[str] = []
     for folder in folders:
         folder.mkdir()
-        write_model(undecided, "int8", folder, Calibration(file, gate=LOOSE), said.append)
+        write_model(undecided, "int8", folder, replace(LOOSE, calibration=file), said.append)
     assert said[0].startswith("int8 agrees with fp32 on ")
     assert "150 labelled pairs: fp32 100.00 %, int8 " in said[0]
     recorded = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))["sentence_pair"]
@@ -76,7 +77,13 @@ def test_a_bad_calibration_is_refused(undecided: Checkpoint, tmp_path: Path, lab
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(ConfigurationError, match=r"refused.*--min-agreement") as caught:
-        write_model(undecided, "int8", folder, Calibration(calibration, validation, LOOSE), said.append)
+        write_model(
+            undecided,
+            "int8",
+            folder,
+            replace(LOOSE, calibration=calibration, validation=validation),
+            said.append,
+        )
     assert len(said) == 1
     assert "agrees with fp32 on" in str(caught.value)
     assert "points of accuracy" in str(caught.value)
@@ -89,11 +96,11 @@ def test_int8_without_calibration_is_measured_where_there_are_pairs(
     said: list[str] = []
     folder = tmp_path / "model"
     folder.mkdir()
-    write_model(undecided, "int8", folder, Calibration(None, validation, LOOSE), said.append)
+    write_model(undecided, "int8", folder, replace(LOOSE, validation=validation), said.append)
     assert "300 labelled pairs: fp32 100.00 %, int8 " in said[-1]
     recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["sentence_pair"]
     assert recorded["comparison"]["pairs"] == 300
-    strict = Calibration(None, validation, Gate(max_accuracy_drop=-1))
+    strict = Gate(validation=validation, max_accuracy_drop=-1)
     with pytest.raises(ConfigurationError, match=r"refused.*--calibration"):
         write_model(undecided, "int8", folder, strict)
 

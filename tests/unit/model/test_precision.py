@@ -22,7 +22,8 @@ from transformers import (
 from handler.checkpoint import Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import load_engine
-from scripts.model.precision import Calibration, write_model
+from scripts.model.gate import Gate
+from scripts.model.precision import write_model
 from scripts.pairs.text_file import DataError
 from tests.making import TINY_SHAPE, answers, some_pairs, write_rows
 
@@ -95,7 +96,7 @@ def test_half_precision_on_a_gpu_answers_alike(tiny_checkpoint: Path, tmp_path: 
 def test_labels_are_checked_before_the_work(tiny_checkpoint: Path, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "pairs.jsonl", some_pairs(3), ["neutral", "2", "maybe"])
     with pytest.raises(DataError, match="row 3 has the label 'maybe'"):
-        write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path, Calibration(file))
+        write_model(Checkpoint.read(tiny_checkpoint), "int8", tmp_path, Gate(file))
 
 
 @pytest.mark.parametrize(("precision", "kept"), [("int8", True), ("fp32", False)])
