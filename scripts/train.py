@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
-from scripts.model.trainer import Schedule
-from scripts.model.training import Recipe, train
+from scripts.model.trainer import Recipe
+from scripts.model.training import train
 
 
 def main() -> int:
@@ -77,25 +77,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.layers is not None and not arguments.teacher:
         parser.error("--layers needs --teacher")
-    recipe = Recipe(
-        data=tuple(map(str, arguments.data)),
-        pretrained=arguments.pretrained,
-        teacher=arguments.teacher,
-        layers=arguments.layers,
-        max_seq_length=arguments.max_seq_length,
-        held_out=arguments.held_out,
-        test=arguments.test,
-        quick=arguments.quick,
-        schedule=Schedule(arguments.epochs, arguments.learning_rate, seed=arguments.seed),
-    )
-    figures = train(recipe, arguments.output)
+    given = vars(arguments) | {"data": tuple(map(str, arguments.data))}
+    output: Path = given.pop("output")
+    figures = train(Recipe(**given), output)
     if figures is None:
         return 0
     held_out = figures["held_out"]
     print(f"held out: {held_out['accuracy']:.2%} of {held_out['pairs']} pairs")
     print(
-        f"wrote {arguments.output}\nnext: python scripts/convert_checkpoint.py --checkpoint "
-        f"{arguments.output} --output checkpoints/NAME --max-seq-length {arguments.max_seq_length}"
+        f"wrote {output}\nnext: python scripts/convert_checkpoint.py --checkpoint "
+        f"{output} --output checkpoints/NAME --max-seq-length {arguments.max_seq_length}"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""Classifiers that can be trained: loaded without dropout, cut to fewer layers, asked for probabilities."""
+"""Classifiers that can be trained: loaded without dropout, cut to fewer layers, given a temperature."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from handler.errors import ConfigurationError
-from handler.torch_model import input_names
-from scripts.model.training_data import Collator, Examples
+from handler.errors import ConfigurationError, one_line
 
 
 def load_classifier(source: str, labels: Sequence[str] | None) -> tuple[PreTrainedModel, Any]:
@@ -31,21 +28,18 @@ def load_classifier(source: str, labels: Sequence[str] | None) -> tuple[PreTrain
         stated["label2id"] = {label: index for index, label in enumerate(labels)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, **stated)
+        for name, value in config.to_dict().items():
+            # The random numbers of dropout take as long on a CPU as a good part of a layer.
+            if "dropout" in name and isinstance(value, float):
+                setattr(config, name, 0.0)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=torch.float32, **stated
+            source, config=config, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigurationError(f"no model to train at {source!r}: {reason}") from None
+        raise ConfigurationError(f"no model to train at {source!r}: {one_line(error)}") from None
     if not tokenizer.is_fast:
         raise ConfigurationError(f"the tokenizer at {source!r} has no fast form, which serving needs")
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            # Its random numbers take as long on a CPU as a good part of a layer.
-            module.p = 0.0
-    for name, value in model.config.to_dict().items():
-        if "dropout" in name and isinstance(value, float):
-            setattr(model.config, name, 0.0)
     return model, tokenizer
 
 
@@ -66,48 +60,13 @@ def keep_layers(model: PreTrainedModel, count: int) -> None:
     model.config.num_hidden_layers = count
 
 
-def label_names(model: PreTrainedModel) -> tuple[str, ...]:
-    """The model's labels in the order of its outputs."""
-    return tuple(map(str, (model.config.id2label or {}).values()))
-
-
-def collator(model: PreTrainedModel) -> Collator:
-    """What makes batches for `model`."""
-    return Collator(int(model.config.pad_token_id or 0), "token_type_ids" in input_names(model))
-
-
-@torch.inference_mode()
-def predict(model: PreTrainedModel, examples: Examples, batch: int = 64) -> NDArray[np.float64]:
-    """The model's probabilities for each example, in the precision that it is trained in."""
-    model.train(False)
-    collate = collator(model)
-    found = []
-    device = model.device
-    for start in range(0, len(examples), batch):
-        rows = [examples[index] for index in range(start, min(start + batch, len(examples)))]
-        inputs = {name: value.to(device) for name, value in collate(rows).items() if name != "labels"}
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_faster()):
-            logits = model(**inputs).logits
-        found.append(logits.double().softmax(-1).cpu().numpy())
-    return np.concatenate(found)
-
-
-def best_temperature(probabilities: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+def best_temperature(logits: Tensor, truth: Tensor) -> float:
     """What logits are best divided by, so that confidence fits accuracy: 1 changes nothing.
 
     Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2; searched between 0.5 and 3.
     """
-    right = targets.argmax(axis=1)[:, None]
-    logits = np.log(np.maximum(probabilities, 1e-12))
-
-    def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        return float(
-            np.mean(np.logaddexp.reduce(scaled, axis=1) - np.take_along_axis(scaled, right, 1)[:, 0])
-        )
-
-    best: float = min(np.round(np.geomspace(0.5, 3, 120), 3).tolist(), key=loss)
-    return best
+    candidates: list[float] = np.round(np.geomspace(0.5, 3, 120), 3).tolist()
+    return min(candidates, key=lambda each: float(nn.functional.cross_entropy(logits / each, truth)))
 
 
 def divide_logits(model: PreTrainedModel, temperature: float) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    DataCollatorWithPadding,
     EarlyStoppingCallback,
     PreTrainedModel,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback
 
-from scripts.model.classifier import bfloat16_is_faster, collator
+from scripts.model.classifier import bfloat16_is_faster
 from scripts.model.training_data import Examples, LengthGrouped
 
 PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
@@ -30,20 +30,39 @@ PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 FIRST = int(os.environ.get("RANK", 0)) == 0
 """Whether this is the one of them that writes and prints."""
 
+BATCH = 32
+"""Pairs that a model learns from in one step."""
+
+EVALUATIONS = 4
+"""How often an epoch is interrupted to measure on held-out pairs and to save a state to resume from."""
+
+PATIENCE = 6
+"""Measurements without a better one after which training ends early."""
+
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long and how fast a model learns."""
+class Recipe:
+    """Everything that decides what a training ends with."""
 
+    data: tuple[str, ...]
+    """Files of pairs; held-out and test pairs come from the first. One named twice counts twice."""
+    pretrained: str | None = None
+    """Folder or Hugging Face name of the encoder that is fine-tuned; None where there is a teacher."""
+    teacher: str | None = None
+    """Folder of a classifier whose probabilities are learnt, by a student that starts from its layers."""
+    layers: int | None = None
+    """Layers of the student; None for as many as the teacher's."""
+    max_seq_length: int = 128
     epochs: float = 3
     learning_rate: float = 8e-5
     """The highest rate, reached after 6 % of the steps; from there it falls to 0 in a straight line."""
-    batch: int = 32
-    evaluations: int = 4
-    """How often an epoch is interrupted to measure on held-out pairs and to save a state to resume from."""
-    patience: int = 6
-    """Measurements without a better one after which training ends early."""
     seed: int = 0
+    held_out: int | None = None
+    """Pairs to choose the best model on; None for a tenth of the first file, 1,500 at most."""
+    test: int = 0
+    """Pairs set aside for a measurement that comes later."""
+    quick: bool = False
+    """Whether to learn from a few hundred pairs only, as a test."""
 
 
 class PairTrainer(Trainer):
@@ -53,6 +72,10 @@ class PairTrainer(Trainer):
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return LengthGrouped(dataset.lengths, self.args.train_batch_size, self.args.seed)
 
+    def logits(self, examples: Examples) -> Tensor:
+        """What the model answers to each example, in the precision that it is trained in."""
+        return torch.from_numpy(self.predict(examples).predictions).double()
+
 
 class Progress(TrainerCallback):
     """Prints a line with loss and time left, in a terminal and in a log alike."""
@@ -61,56 +84,47 @@ class Progress(TrainerCallback):
         self._began = 0.0
         self._first = 0
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,  # noqa: ARG002  # the Trainer passes all of them by name
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
+    def on_train_begin(self, *given: Any, **_: Any) -> None:
         """Note where this process begins."""
+        state: TrainerState = given[1]
         self._began, self._first = time.monotonic(), state.global_step
         if self._first and FIRST:
             print(f"going on after step {self._first} of {state.max_steps}", flush=True)
 
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, *given: Any, **named: Any) -> None:
         """Print what the Trainer logs."""
-        logs = kwargs.get("logs") or {}
+        state: TrainerState = given[1]
+        logs = named["logs"] if FIRST else {}
         place = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch or 0:.2f}"
-        done = max(1, state.global_step - self._first)
-        left = (time.monotonic() - self._began) / done * (state.max_steps - state.global_step)
-        if not FIRST:
-            return
         if "loss" in logs:
-            print(f"{place}: loss {logs['loss']:.3f}, {left / 60:.1f} minutes left", flush=True)
+            per_step = (time.monotonic() - self._began) / max(1, state.global_step - self._first)
+            minutes = per_step * (state.max_steps - state.global_step) / 60
+            print(f"{place}: loss {logs['loss']:.3f}, {minutes:.1f} minutes left", flush=True)
         elif "eval_accuracy" in logs:
             print(f"{place}: held out {logs['eval_accuracy']:.2%}, loss {logs['eval_loss']:.3f}", flush=True)
 
 
 def make_trainer(
-    model: PreTrainedModel, training: Examples, held_out: Examples, schedule: Schedule, states: Path
+    model: PreTrainedModel,
+    tokenizer: Any,
+    training: Examples,
+    held_out: Examples,
+    recipe: Recipe,
+    states: Path,
 ) -> PairTrainer:
     """A Trainer that saves what it can resume from in `states`, and leaves the best weights in `model`."""
-    per_epoch = -(-len(training) // schedule.batch)
-    interval = max(1, per_epoch // schedule.evaluations)
+    interval = max(1, -(-len(training) // BATCH) // EVALUATIONS)
     arguments = TrainingArguments(
         output_dir=str(states),
-        num_train_epochs=schedule.epochs,
-        learning_rate=schedule.learning_rate,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
         warmup_steps=0.06,
-        lr_scheduler_type="linear",
         weight_decay=0.01,
-        per_device_train_batch_size=max(1, schedule.batch // PROCESSES),
+        per_device_train_batch_size=max(1, BATCH // PROCESSES),
+        per_device_eval_batch_size=64,
         ddp_backend="gloo" if PROCESSES > 1 and not torch.cuda.is_available() else None,
         ddp_find_unused_parameters=False,
         average_tokens_across_devices=False,
-        per_device_eval_batch_size=64,
         eval_strategy="steps",
         eval_steps=interval,
         save_strategy="steps",
@@ -118,11 +132,10 @@ def make_trainer(
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
-        greater_is_better=True,
         logging_steps=max(1, interval // 10),
         bf16=bfloat16_is_faster(),
         use_cpu=not torch.cuda.is_available(),
-        seed=schedule.seed,
+        seed=recipe.seed,
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
@@ -130,12 +143,12 @@ def make_trainer(
     trainer = PairTrainer(
         model,
         arguments,
-        data_collator=collator(model),
+        data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=training,
         eval_dataset=held_out,
         compute_loss_func=_loss,
         compute_metrics=_metrics,
-        callbacks=[EarlyStoppingCallback(schedule.patience), Progress()],
+        callbacks=[EarlyStoppingCallback(PATIENCE), Progress()],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,4 +1,4 @@
-"""Labelled pairs as a model is trained on them: split by premise, encoded, sorted, in batches of a length."""
+"""Labelled pairs as a model is trained on them: split by premise, encoded, grouped by length."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from handler.encoding import EncodedPair, PairEncoder
+from handler.encoding import PairEncoder
 from scripts.model.labels import TUTORIAL_LABELS
 from scripts.pairs.labelled import KOREAN_NAMES, NO_GOLD, LabelledPair, class_numbers, read_labelled_pairs
 from scripts.pairs.text_file import DataError
@@ -95,16 +93,11 @@ def labels_of(rows: Sequence[LabelledPair]) -> tuple[str, ...]:
     return TUTORIAL_LABELS if set(found) == set(TUTORIAL_LABELS) else tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a model reads of one pair, and the probabilities that it should answer."""
+class Examples(Dataset[dict[str, Any]]):
+    """What a model reads of pairs and the probabilities that it should answer, in order of length.
 
-    encoded: EncodedPair
-    target: tuple[float, ...]
-
-
-class Examples(torch.utils.data.Dataset[Example]):
-    """Examples in order of length, so that those beside each other fill a batch without padding."""
+    Those beside each other fill a batch with little padding.
+    """
 
     def __init__(
         self,
@@ -112,83 +105,55 @@ class Examples(torch.utils.data.Dataset[Example]):
         encoder: PairEncoder,
         labels: Sequence[str],
         smoothing: float,
+        typed: bool = True,
         taught: bool = False,
     ) -> None:
         """Encode the pairs of `rows`.
 
         Args:
-            rows: those without a gold label are left out or, where a teacher will replace all targets, get
+            rows: those without a gold label are left out or, where a teacher will replace their targets, get
                 one that says nothing.
             encoder: encodes as the service will.
             labels: in the order of the classifier's outputs.
             smoothing: the share of probability that a label's target spreads over all labels.
+            typed: whether the model tells premise and hypothesis apart by type.
             taught: whether a teacher will replace targets.
 
         Raises:
             DataError: a label isn't among `labels`.
         """
         numbers = class_numbers(rows, labels, optional=taught).numbers
-        even = np.full((1, len(labels)), 1 / len(labels))
-        targets = smoothing * even + (1 - smoothing) * np.eye(len(labels))
-        encoded = encoder.encode([row.pair for row in rows])
-        ordered = sorted(zip(rows, encoded, numbers, strict=True), key=lambda each: len(each[1].input_ids))
-        kept = [each for each in ordered if taught or each[2] is not None]
-        self.rows = [row for row, _, _ in kept]
-        self._labelled = [number is not None for _, _, number in kept]
-        self._examples = [
-            Example(pair, tuple((even[0] if number is None else targets[number]).tolist()))
-            for _, pair, number in kept
-        ]
+        encoded = zip(numbers, encoder.encode([row.pair for row in rows]), strict=True)
+        kept = sorted(
+            (each for each in encoded if taught or each[0] is not None),
+            key=lambda each: len(each[1].input_ids),
+        )
+        self._typed = typed
+        self._encoded = [pair for _, pair in kept]
+        truth = np.array([-1 if number is None else number for number, _ in kept], dtype=int)
+        self.labelled = truth >= 0
+        """Whether each example has a gold label."""
+        self.targets = smoothing / len(labels) + (1 - smoothing) * np.eye(len(labels))[truth]
+        """Probabilities, of shape [examples, labels]."""
+        self.targets[~self.labelled] = 1 / len(labels)
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._encoded)
 
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self._encoded[index]
+        inputs = {"input_ids": list(pair.input_ids), "labels": self.targets[index].tolist()}
+        return inputs | ({"token_type_ids": list(pair.token_type_ids)} if self._typed else {})
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each example."""
-        return [len(example.encoded.input_ids) for example in self._examples]
+        return [len(pair.input_ids) for pair in self._encoded]
 
-    @property
-    def targets(self) -> NDArray[np.float64]:
-        """Shape [examples, labels]."""
-        return np.array([example.target for example in self._examples])
-
-    def labelled_by_target(self, labels: Sequence[str]) -> list[LabelledPair]:
-        """The pairs with the label that their target holds for most probable."""
-        chosen = self.targets.argmax(axis=1)
-        return [LabelledPair(row.pair, labels[index]) for row, index in zip(self.rows, chosen, strict=True)]
-
-    def set_targets(self, targets: Sequence[Sequence[float]], only_unlabelled: bool = False) -> None:
+    def set_targets(self, targets: NDArray[np.float64], only_unlabelled: bool = False) -> None:
         """Replace the targets with a teacher's probabilities, or those alone that no label gave."""
-        self._examples = [
-            example if only_unlabelled and labelled else Example(example.encoded, tuple(target))
-            for labelled, example, target in zip(self._labelled, self._examples, targets, strict=True)
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Collator:
-    """Makes a batch of examples, padded to the longest of them."""
-
-    pad_token_id: int
-    token_types: bool
-    """Whether the model tells premise and hypothesis apart by type."""
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """The batch by the names of the model's inputs, with the targets as `labels`."""
-        ids = [torch.tensor(example.encoded.input_ids) for example in examples]
-        types = [torch.tensor(example.encoded.token_type_ids) for example in examples]
-        batch = {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id),
-            "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
-            "labels": torch.tensor([example.target for example in examples]),
-        }
-        if self.token_types:
-            batch["token_type_ids"] = pad_sequence(types, batch_first=True)
-        return batch
+        kept = self.labelled[:, None] & only_unlabelled
+        self.targets = np.where(kept, self.targets, targets)
 
 
 class LengthGrouped(Sampler[int]):
@@ -199,9 +164,7 @@ class LengthGrouped(Sampler[int]):
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
-        self._lengths = list(lengths)
-        self._batch = batch
-        self._seed = seed
+        self._lengths, self._batch, self._seed = list(lengths), batch, seed
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -95,7 +95,19 @@ def evaluate(
         for answer in pool.map(predict, batches):
             answers.append(answer)
             bar.update(len(answer))
-    probabilities = np.concatenate(answers)
+    skipped = len(pairs) - len(asked)
+    return measure(model, labels, np.concatenate(answers), truth, skipped, found.order)
+
+
+def measure(
+    model: str,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    skipped: int = 0,
+    label_numbers: tuple[str, ...] | None = None,
+) -> Evaluation:
+    """The figures of a model whose probabilities, of shape [pairs, labels], and right labels are known."""
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (truth, predicted), 1)
@@ -105,14 +117,14 @@ def evaluate(
     scores = np.divide(2 * hits, totals, out=np.zeros(len(labels)), where=totals > 0)
     return Evaluation(
         model=model,
-        pairs=len(asked),
-        skipped=len(pairs) - len(asked),
+        pairs=len(truth),
+        skipped=skipped,
         accuracy=float(correct.mean()),
         calibration_error=expected_calibration_error(probabilities.max(axis=1), correct),
         labels=tuple(labels),
         confusion=tuple(tuple(map(int, row)) for row in confusion),
         f1=dict(zip(labels, map(float, scores), strict=True)),
-        label_numbers=found.order,
+        label_numbers=label_numbers,
     )
 
 

@@ -10,7 +10,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from handler.errors import ConfigurationError
-from scripts.model.training import Recipe, train
+from scripts.model.trainer import Recipe
+from scripts.model.training import train
 from scripts.pairs.text_file import DataError
 from tests.making import VOCABULARY, write_labelled_pairs, write_pretrained
 

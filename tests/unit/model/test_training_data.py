@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from handler.encoding import PairEncoder
 from handler.request import SentencePair
-from scripts.model.training_data import (
-    Collator,
-    Examples,
-    LengthGrouped,
-    labels_of,
-    read_split,
-    write_pairs,
-)
+from scripts.model.training_data import Examples, LengthGrouped, labels_of, read_split, write_pairs
 from scripts.pairs.labelled import LabelledPair, read_labelled_pairs
 from scripts.pairs.text_file import DataError
 
@@ -89,12 +82,14 @@ def test_labels_come_in_the_order_of_the_tutorial_or_the_alphabet() -> None:
 def test_targets_are_smoothed_labels_or_the_teachers(encoder: PairEncoder) -> None:
     rows = [row("비가 온다. 비가 온다.", label="contradiction"), row("비", label=None)]
     examples = Examples(rows, encoder, LABELS, smoothing=0.06, taught=True)
-    assert [each.pair.premise for each in examples.rows] == ["비", "비가 온다. 비가 온다."]
+    assert examples.lengths == sorted(examples.lengths)
+    assert examples.labelled.tolist() == [False, True]
     np.testing.assert_allclose(examples.targets, [[1 / 3] * 3, [0.02, 0.96, 0.02]])
-    examples.set_targets([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], only_unlabelled=True)
+    teacher = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    examples.set_targets(teacher, only_unlabelled=True)
     np.testing.assert_allclose(examples.targets, [[0.5, 0.3, 0.2], [0.02, 0.96, 0.02]])
-    examples.set_targets([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-    assert [each.label for each in examples.labelled_by_target(LABELS)] == ["entailment", "neutral"]
+    examples.set_targets(teacher)
+    np.testing.assert_allclose(examples.targets, teacher)
 
 
 def test_pairs_without_a_gold_label_are_left_out_where_no_teacher_replaces_it(encoder: PairEncoder) -> None:
@@ -109,17 +104,17 @@ def test_a_label_that_the_model_lacks_is_refused(encoder: PairEncoder) -> None:
         Examples([row("비", label="other")], encoder, LABELS, smoothing=0.05)
 
 
-def test_a_batch_is_what_the_service_would_read_and_padding(encoder: PairEncoder) -> None:
+def test_a_batch_is_what_the_service_would_read_and_padding(encoder: PairEncoder, pretrained: Path) -> None:
     rows = [row("비"), row("비가 온다. 비가 온다. 비가 온다. 비가 온다.")]
     examples = Examples(rows, encoder, LABELS, smoothing=0.0)
-    batch = Collator(pad_token_id=7, token_types=True)([examples[0], examples[1]])
-    short, long = encoder.encode([each.pair for each in examples.rows])
+    batch = DataCollatorWithPadding(AutoTokenizer.from_pretrained(pretrained))([examples[0], examples[1]])
+    short, long = encoder.encode([each.pair for each in rows])
     padding = len(long.input_ids) - len(short.input_ids)
-    assert batch["input_ids"].tolist() == [[*short.input_ids, *[7] * padding], list(long.input_ids)]
+    assert batch["input_ids"].tolist() == [[*short.input_ids, *[0] * padding], list(long.input_ids)]
     assert batch["token_type_ids"][1].tolist() == list(long.token_type_ids)
     assert batch["attention_mask"].sum(1).tolist() == [len(short.input_ids), len(long.input_ids)]
     assert batch["labels"].tolist() == [[0, 0, 1], [0, 0, 1]]
-    assert "token_type_ids" not in Collator(7, token_types=False)([examples[0]])
+    assert "token_type_ids" not in Examples(rows, encoder, LABELS, smoothing=0.0, typed=False)[0]
 
 
 def test_batches_hold_pairs_of_about_one_length_in_an_order_that_comes_back() -> None:
