@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import zlib
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from scripts.pairs.delimited import Dialect
 from scripts.pairs.json_rows import is_lines, parse_line, read_list
 from scripts.pairs.text_file import LARGEST_ROW, DataError, TextFile
 
-KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
+READ_FAULTS = (OSError, EOFError, zlib.error, ValueError, csv.Error)
+"""What can go wrong while a file is read."""
 
-END = object()
-"""Stands behind the last row."""
+KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
 
 LIMITS = HandlerSettings(max_text_chars=LARGEST_ROW)
 """Only the service knows its own limits."""
@@ -75,10 +74,12 @@ class PairFile:
             DataError: the file can't be read, or not as what its name says, or a column is missing.
         """
         kind = _kind(path)
-        with _faults_named(path):
+        try:
             file = TextFile.survey(path)
             dialect = None if "json" in kind else Dialect.of(file, "," if kind == ".csv" else "\t")
             listed = kind == ".json" and not is_lines(file)
+        except READ_FAULTS as error:
+            raise _named(error, path) from None
         surveyed = cls(file, dialect, listed, 0, (), Columns("", "", None))
         count = 0
         columns: dict[str, None] = {}
@@ -117,13 +118,12 @@ class PairFile:
         else:
             records = (parse_line(line) for line in self.file.lines() if line.strip())
         count = 0
-        while True:
-            with _faults_named(self.path, f" after row {count}"):
-                cells = next(records, END)
-            if cells is END:
-                return
-            count += 1
-            yield cells
+        try:
+            for cells in records:
+                count += 1
+                yield cells
+        except READ_FAULTS as error:
+            raise _named(error, self.path, f" after row {count}") from None
 
     def _row(self, number: int, cells: dict[Any, Any]) -> Row:
         surplus = cells.pop(None, None)
@@ -141,15 +141,11 @@ class PairFile:
             return Row(number, cells, error, label)
 
 
-@contextlib.contextmanager
-def _faults_named(path: Path, where: str = "") -> Iterator[None]:
-    """Raise what goes wrong while a file is read as a `DataError` that names the file and the place."""
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} is not valid {_kind(path)[1:]}{where}: {error}") from None
+def _named(fault: Exception, path: Path, where: str = "") -> DataError:
+    """What went wrong while a file was read, with the file and the place."""
+    if isinstance(fault, ValueError | csv.Error):
+        return DataError(f"{path} is not valid {_kind(path)[1:]}{where}: {fault}")
+    return DataError(f"{path} can't be read: {getattr(fault, 'strerror', None) or fault}")
 
 
 def _kind(path: Path) -> str:
