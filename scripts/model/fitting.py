@@ -47,22 +47,6 @@ def empty_model(config: PretrainedConfig) -> torch.nn.Module:
     return model
 
 
-def output_weights(config: PretrainedConfig) -> dict[str, int]:
-    """The names of the parameters whose size is the number of labels, with the axis that it is."""
-    labels = config.num_labels or 2
-    shapes = []
-    for count in (7, 11):
-        config.num_labels = count
-        shapes.append({name: value.shape for name, value in empty_model(config).state_dict().items()})
-    config.num_labels = labels
-    few, many = shapes
-    return {
-        name: next(axis for axis, size in enumerate(shape) if size != many[name][axis])
-        for name, shape in few.items()
-        if shape != many[name]
-    }
-
-
 def own_names(tensors: Mapping[str, Tensor], expected: set[str]) -> Fitted:
     """Name tensors as the model does: without what wrappers and training loops put in front.
 
@@ -89,27 +73,28 @@ def own_names(tensors: Mapping[str, Tensor], expected: set[str]) -> Fitted:
             f"the file holds several models ({', '.join(sorted(counts)[:4])}): save the one to serve alone"
         )
     prefix = best[0] if best else ""
-    inside = {name.removeprefix(prefix): value for name, value in renamed.items() if name.startswith(prefix)}
-    beside = [name for name in renamed if not name.startswith(prefix)]
     tops = {name.split(".")[0] for name in expected}
-    for name in list(inside):
-        if name not in expected and (
-            BUFFERS.match(name) or (name.split(".")[0] not in tops and BESIDE.match(name))
-        ):
-            beside.append(prefix + name)
-            del inside[name]
-    return Fitted(inside, tuple(beside))
+    weights, ignored = {}, []
+    for name, value in renamed.items():
+        short = name.removeprefix(prefix)
+        of_training = BUFFERS.match(short) or (short.split(".")[0] not in tops and BESIDE.match(short))
+        if not name.startswith(prefix) or (of_training and short not in expected):
+            ignored.append(name)
+        else:
+            weights[short] = value
+    return Fitted(weights, tuple(ignored))
 
 
 def label_count(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> int:
-    """The number of outputs of the classifier in a file.
+    """The number of outputs of the classifier in a file: the size of what changes with the number of labels.
 
     Raises:
         ConfigurationError: it has none.
     """
-    outputs = output_weights(config)
-    found = own_names(tensors, set(empty_model(config).state_dict())).weights
-    counts = {found[name].shape[axis] if name in found else 0 for name, axis in outputs.items()}
+    few, many = _shapes(config, 7), _shapes(config, 11)
+    found = own_names(tensors, set(few)).weights
+    outputs = [name for name in few if few[name] != many[name]]
+    counts = {found[name].shape[few[name].index(7)] if name in found else 0 for name in outputs}
     if len(counts) != 1 or 0 in counts:
         raise ConfigurationError(
             f"no sequence-classification head: {' and '.join(outputs)} are not both there; "
@@ -121,6 +106,12 @@ def label_count(tensors: Mapping[str, Tensor], config: PretrainedConfig) -> int:
             "the classifier has one output, a number and no label: fine-tune with at least two labels"
         )
     return count
+
+
+def _shapes(config: PretrainedConfig, labels: int) -> dict[str, list[int]]:
+    """The shapes of a classifier's parameters, for a number of labels that the config keeps."""
+    config.num_labels = labels
+    return {name: list(value.shape) for name, value in empty_model(config).state_dict().items()}
 
 
 def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig, half: bool = False) -> Fitted:
@@ -162,9 +153,6 @@ def longest_sequence(config: PretrainedConfig) -> int:
     if not isinstance(positions, int) or positions < 1:
         return 4096  # positions that are computed, or relative
     # RoBERTa and its kin count positions from behind the padding id.
-    offset = 0
-    for module in empty_model(config).modules():
-        padding = getattr(module, "padding_idx", None)
-        if isinstance(padding, int) and not isinstance(module, torch.nn.Embedding):
-            offset = max(offset, padding + 1)
-    return positions - offset
+    modules = (each for each in empty_model(config).modules() if not isinstance(each, torch.nn.Embedding))
+    paddings = (getattr(module, "padding_idx", None) for module in modules)
+    return positions - max((padding + 1 for padding in paddings if isinstance(padding, int)), default=0)

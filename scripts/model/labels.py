@@ -48,12 +48,12 @@ def choose_labels(
         ConfigurationError: nobody states the order, or what is stated contradicts itself or the classifier.
     """
     if named is not None:
-        return Labels(_checked([name.strip() for name in named], count, "--labels"), "--labels")
-    if own is not None and (stated := stated_labels(own, "config.json", count)):
-        return Labels(_checked(stated.names, count, stated.origin), stated.origin)
-    for section in _sections(surroundings):
-        if stated := stated_labels(section, "the checkpoint's hyper-parameters", count):
-            return Labels(_checked(stated.names, count, stated.origin), stated.origin)
+        return _checked([name.strip() for name in named], "--labels", count)
+    statements = [(own or {}, "config.json")]
+    statements += [(section, "the checkpoint's hyper-parameters") for section in _sections(surroundings)]
+    for config, where in statements:
+        if stated := stated_labels(config, where, count):
+            return _checked(stated.names, stated.origin, count)
     inherited = stated_labels(pretrained, "the config of --pretrained", count) if own is None else None
     if inherited and len(inherited.names) != count:
         inherited = None  # of another head, which fine-tuning replaced
@@ -65,7 +65,7 @@ def choose_labels(
             )
         return Labels(TUTORIAL_LABELS, "the tutorial's order, as ratsnlp numbers them")
     if inherited:
-        return Labels(_checked(inherited.names, count, inherited.origin), inherited.origin)
+        return _checked(inherited.names, inherited.origin, count)
     raise ConfigurationError(
         f"the checkpoint doesn't state what its {count} outputs stand for: name the labels in the "
         "order of training, such as --labels entailment,neutral,contradiction"
@@ -101,20 +101,13 @@ def _by_id(stated: Any, where: str, inverted: bool) -> tuple[str, ...] | None:
     if not isinstance(stated, Mapping) or not stated:
         return None
     pairs = [(key, name) for name, key in stated.items()] if inverted else list(stated.items())
-    names: dict[int, str] = {}
-    for key, name in pairs:
-        if isinstance(key, bool) or not re.fullmatch(r"\d+", str(key)) or not isinstance(name, str | int):
-            raise ConfigurationError(f"{where} is not labels by number: name them in order with --labels")
-        if int(key) in names:
-            raise ConfigurationError(
-                f"{where} states number {int(key)} twice: name the labels in order with --labels"
-            )
-        names[int(key)] = str(name).strip()
-    if sorted(names) != list(range(len(names))):
+    numbers = [int(key) if re.fullmatch(r"\d+", str(key)) else -1 for key, _ in pairs]
+    named = all(isinstance(name, str | int) for _, name in pairs)
+    if sorted(numbers) != list(range(len(pairs))) or not named:
         raise ConfigurationError(
-            f"{where} doesn't number its labels from 0: name them in order with --labels"
+            f"{where} doesn't number labels from 0, each once: name them in order with --labels"
         )
-    found = tuple(names[index] for index in range(len(names)))
+    found = tuple(str(name).strip() for _, (_, name) in sorted(zip(numbers, pairs, strict=True)))
     placeholders = [name == f"LABEL_{index}" for index, name in enumerate(found)]
     if all(placeholders):
         return None
@@ -123,15 +116,15 @@ def _by_id(stated: Any, where: str, inverted: bool) -> tuple[str, ...] | None:
     return found
 
 
-def _checked(names: Sequence[str], count: int, where: str) -> tuple[str, ...]:
+def _checked(names: Sequence[str], origin: str, count: int) -> Labels:
     if len(names) != count:
         raise ConfigurationError(
-            f"the classifier has {count} outputs, but {len(names)} labels are named by {where}: "
+            f"the classifier has {count} outputs, but {len(names)} labels are named by {origin}: "
             f"{','.join(names)[:80]}; state all of them in order with --labels"
         )
     if len(set(names)) < count or not all(names):
-        raise ConfigurationError(f"labels must be different and not empty: {','.join(names)[:80]} ({where})")
-    return tuple(names)
+        raise ConfigurationError(f"labels must be different and not empty: {','.join(names)[:80]} ({origin})")
+    return Labels(tuple(names), origin)
 
 
 def _sections(content: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:

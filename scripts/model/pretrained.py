@@ -61,11 +61,10 @@ def make_config(raw: dict[str, Any], where: Path) -> PretrainedConfig:
     Raises:
         ConfigurationError: it describes something that can't answer as a classifier of pairs does.
     """
-    kind = raw.get("model_type") or _kind_of(raw.get("architectures"))
+    kind = raw.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        why = (
-            "needs code of its own, which is never run" if "auto_map" in raw else "is unknown to transformers"
-        )
+        own_code = "auto_map" in raw
+        why = "needs code of its own, which is never run" if own_code else "is unknown to transformers"
         raise ConfigurationError(f"{where}: model_type {kind!r} {why}")
     problem = raw.get("problem_type")
     if problem not in {None, "single_label_classification"}:
@@ -78,16 +77,8 @@ def make_config(raw: dict[str, Any], where: Path) -> PretrainedConfig:
             raise ConfigurationError(
                 f"{where}: {key} is true, but only encoders are served: fine-tune one, such as ELECTRA"
             )
-    dropped = {
-        "id2label",
-        "label2id",
-        "num_labels",
-        "problem_type",
-        "model_type",
-        "auto_map",
-        "torch_dtype",
-        "dtype",
-    }
+    dropped = {"id2label", "label2id", "num_labels", "problem_type"}
+    dropped |= {"model_type", "auto_map", "torch_dtype", "dtype"}
     try:
         config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(
             {key: value for key, value in raw.items() if key not in dropped}
@@ -113,13 +104,3 @@ def attend_in_full(config: PretrainedConfig, max_seq_length: int) -> None:
             f"a sparse BigBird is served up to --max-seq-length {longest}, where it attends to all tokens"
         )
     config.attention_type = "original_full"
-
-
-def _kind_of(architectures: Any) -> str | None:
-    """The model type of a config from before transformers wrote it down, such as bert of BertForMaskedLM."""
-    name = architectures[0] if isinstance(architectures, list) and architectures else None
-    for config, models in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.items():
-        stem = getattr(models, "__name__", "").removesuffix("ForSequenceClassification")
-        if isinstance(name, str) and stem and name.startswith(f"{stem}For"):
-            return str(config.model_type)
-    return None

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 from handler.encoding import PairEncoder, pair_template
@@ -55,7 +56,6 @@ def served_tokenizer(loaded: PreTrainedTokenizerBase) -> Tokenizer:
     for token in content["added_tokens"]:
         token["special"] = token["content"] in controls
     content["truncation"] = content["padding"] = None
-    content["post_processor"] = _template(backend, "token_type_ids" in loaded.model_input_names)
     if content["model"].get("type") == "Unigram":
         # A unigram model takes control tokens for words, unless they are cut behind their first character.
         parts = "|".join(
@@ -67,7 +67,9 @@ def served_tokenizer(loaded: PreTrainedTokenizerBase) -> Tokenizer:
             "type": "Sequence",
             "pretokenizers": [*(before.get("pretokenizers", [before]) if before else []), part],
         }
-    return Tokenizer.from_str(json.dumps(content))
+    served = Tokenizer.from_str(json.dumps(content))
+    served.post_processor = _template(backend, "token_type_ids" in loaded.model_input_names)
+    return served
 
 
 def control_tokens(loaded: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -80,21 +82,17 @@ def control_tokens(loaded: PreTrainedTokenizerBase) -> dict[str, int]:
     }
 
 
-def _template(backend: Tokenizer, typed: bool) -> dict[str, Any]:
+def _template(backend: Tokenizer, typed: bool) -> TemplateProcessing:
     """A post-processor that lays out a pair as `backend` does."""
     backend.no_truncation()
-    special: dict[str, Any] = {}
-    pieces: list[dict[str, Any]] = []
+    special: dict[str, int] = {}
+    pieces: list[str] = []
     for slot in pair_template(backend):
-        type_id = slot.token_type_id if typed else 0
+        name = "$" + "AB"[slot.source] if slot.source is not None else str(backend.id_to_token(slot.token_id))
+        pieces.append(f"{name}:{slot.token_type_id if typed else 0}")
         if slot.source is None:
-            name = str(backend.id_to_token(slot.token_id))
-            special[name] = {"id": name, "ids": [slot.token_id], "tokens": [name]}
-            pieces.append({"SpecialToken": {"id": name, "type_id": type_id}})
-        else:
-            pieces.append({"Sequence": {"id": "AB"[slot.source], "type_id": type_id}})
-    single = [{"Sequence": {"id": "A", "type_id": 0}}]
-    return {"type": "TemplateProcessing", "single": single, "pair": pieces, "special_tokens": special}
+            special[name] = slot.token_id
+    return TemplateProcessing(single="$A", pair=pieces, special_tokens=list(special.items()))
 
 
 def check_tokenizer(loaded: PreTrainedTokenizerBase, served: Tokenizer, rows: int, origin: str) -> list[str]:
@@ -140,7 +138,7 @@ def check_tokenizer(loaded: PreTrainedTokenizerBase, served: Tokenizer, rows: in
             raise ConfigurationError(
                 f"the tokenizer of {origin} takes {name!r} that a user types for a control token"
             )
-    _compare(loaded, served, rows, origin)
+    _compare(loaded, served, origin)
     known = ", ".join(token.content for token in added[:8])
     return [
         f"tokenizer: {origin}, {len(vocabulary)} tokens, Hangul {hangul}, capitals "
@@ -182,10 +180,9 @@ def _normalized(served: Tokenizer, text: str) -> str:
     return str(served.normalizer.normalize_str(text)) if served.normalizer else text
 
 
-def _compare(loaded: PreTrainedTokenizerBase, served: Tokenizer, rows: int, origin: str) -> None:
+def _compare(loaded: PreTrainedTokenizerBase, served: Tokenizer, origin: str) -> None:
     """Hold the served form against transformers' own on pairs that hold no control token."""
-    encoder = PairEncoder(served, min(512, rows + 8))
-    for pair, encoded in zip(PROBES, encoder.encode(PROBES), strict=True):
+    for pair, encoded in zip(PROBES, PairEncoder(served, 512).encode(PROBES), strict=True):
         try:
             expected = loaded(pair.premise, pair.hypothesis)
         except Exception as error:  # each tokenizer fails in its own way

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +43,10 @@ def choose_checkpoint(path: Path) -> Choice:
         if (path / name).is_file() and (path / "config.json").is_file():
             return Choice(path / name, "the weights of a Hugging Face folder")
     found = sorted(file for file in path.glob("*.ckpt") if file.is_file())
-    ranked = sorted(
-        ((loss, -version, -epoch, file) for file in found for loss, version, epoch in _name_facts(file)),
-    )
+    ranked = sorted(rank for rank in map(_rank, found) if rank)
     if ranked:
         loss, _, _, best = ranked[0]
-        ties = sum(entry[0] == loss for entry in ranked)
+        ties = sum(rank[0] == loss for rank in ranked)
         reason = f"lowest val_loss ({loss:g}) of {len(ranked)}"
         if ties > 1:
             reason += f"; {ties} share it, this is the later by version suffix, epoch and name"
@@ -63,9 +60,8 @@ def choose_checkpoint(path: Path) -> Choice:
     )
 
 
-def _name_facts(file: Path) -> Iterable[tuple[float, int, int]]:
-    """The val_loss, version suffix and epoch in a checkpoint's name; nothing where it names no loss."""
-    match = re.search(r"val_loss=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:-v(\d+))?(?=-|\.ckpt$|$)", file.name)
-    if match:
-        epoch = re.search(r"epoch=(\d+)", file.name)
-        yield float(match[1]), int(match[2] or 0), int(epoch[1]) if epoch else -1
+def _rank(file: Path) -> tuple[float, int, int, Path] | None:
+    """The place of a checkpoint among others by its name, lowest first; None where it names no loss."""
+    loss = re.search(r"val_loss=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:-v(\d+))?(?=-|\.ckpt$|$)", file.name)
+    epoch = re.search(r"epoch=(\d+)", file.name)
+    return (float(loss[1]), -int(loss[2] or 0), -int(epoch[1]) if epoch else 1, file) if loss else None

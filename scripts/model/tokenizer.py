@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, BertTokenizer, PretrainedConfig, PreTrainedTokenizerBase
-from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
+from transformers.utils.logging import set_verbosity_error
 
 from handler.errors import ConfigurationError, one_line
 from scripts.model.pretrained import read_json
@@ -39,9 +39,8 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     Raises:
         ConfigurationError: there is none, or it can't be loaded.
     """
-    settings = (
-        read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    )
+    stated = folder / "tokenizer_config.json"
+    settings = read_json(stated) if stated.is_file() else {}
     vocabularies = _vocabularies(folder)
     if not vocabularies:
         raise ConfigurationError(
@@ -52,7 +51,6 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     loader: Any = AutoTokenizer
     options: dict[str, Any] = {"config": config, "trust_remote_code": False}
     has_json = "tokenizer.json" in vocabularies
-    level = get_verbosity()
     set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         if pieces and not has_json and config.model_type in {"bert", "distilbert"}:
@@ -73,8 +71,6 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
         raise
     except Exception as error:  # each tokenizer reads its files in its own way
         raise ConfigurationError(f"the tokenizer in {folder} can't be loaded: {one_line(error)}") from None
-    finally:
-        set_verbosity(level)
     if not loaded.is_fast:
         raise ConfigurationError(
             f"the tokenizer in {folder} ({type(loaded).__name__}) runs in Python alone, which serving can't"

