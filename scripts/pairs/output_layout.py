@@ -38,9 +38,7 @@ class OutputLayout:
         kind = output.suffix.lower()
         if kind not in (".csv", ".jsonl"):
             raise ConfigurationError(f"{output}: the output must end in .csv or .jsonl")
-        taken = sorted({*ADDED, *labels} & {*source.columns})
-        if taken:
-            raise ConfigurationError(f"{source.path} already has a column {', '.join(taken)}; rename it")
+        refuse_taken(source.path, source.columns, labels)
         columns = (*source.columns, ADDED[0], *labels, *ADDED[1:]) if kind == ".csv" else None
         return cls(labels, columns)
 
@@ -51,15 +49,25 @@ class OutputLayout:
     def rows(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> bytes:
         """Rows of the output, in UTF-8."""
         filled = [
-            row.cells | self._added(prediction) for row, prediction in zip(rows, predictions, strict=True)
+            row.cells | self.added(prediction) for row, prediction in zip(rows, predictions, strict=True)
         ]
         if self.columns:
-            return self._csv([[_cell(row.get(column)) for column in self.columns] for row in filled])
+            return self._csv([[cell(row.get(column)) for column in self.columns] for row in filled])
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in filled).encode(
             errors="backslashreplace"
         )
 
-    def _added(self, prediction: Prediction) -> dict[str, Any]:
+    def types(self) -> dict[str, type]:
+        """Names and types of the prediction's columns, in their order; any of them may be empty."""
+        kinds = (str, *(float for _ in self.labels), bool, str, str)
+        return dict(zip((ADDED[0], *self.labels, *ADDED[1:]), kinds, strict=True))
+
+    def added(self, prediction: Prediction) -> dict[str, Any]:
+        """The prediction's columns of one row.
+
+        Raises:
+            ConfigurationError: the prediction has other labels.
+        """
         if isinstance(prediction, str):
             return dict.fromkeys((ADDED[0], *self.labels, "truncated", "model")) | {"error": prediction}
         if tuple(prediction["probabilities"]) != self.labels:
@@ -78,7 +86,18 @@ class OutputLayout:
         return text.getvalue().encode(errors="backslashreplace")
 
 
-def _cell(value: Any) -> str:
+def refuse_taken(path: Path, columns: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse an input that has a column of the prediction's.
+
+    Raises:
+        ConfigurationError: it has one.
+    """
+    taken = sorted({*ADDED, *labels} & {*columns})
+    if taken:
+        raise ConfigurationError(f"{path} already has a column {', '.join(taken)}; rename it")
+
+
+def cell(value: Any) -> str:
     """A cell that holds a value of JSON."""
     if value is None:
         return ""

@@ -46,7 +46,7 @@ def imported(files: Iterable[Path]) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("folder", "sets"),
-    [("handler", ["serve"]), ("scripts", ["serve", "build", "bench"]), ("tests", list(SETS))],
+    [("handler", ["serve"]), ("scripts", ["serve", "build", "bench", "bulk"]), ("tests", list(SETS))],
 )
 def test_every_import_of_a_third_party_is_named(folder: str, sets: list[str]) -> None:
     distributions = packages_distributions()
