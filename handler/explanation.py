@@ -29,7 +29,7 @@ from handler.encoding import EncodedPair, EncodedRequest, PairEncoder, Word
 from handler.errors import LimitExceeded
 from handler.request import Request, SentencePair
 
-ALONE = 12
+ALONE = 10
 """Largest number of words of which each is left out alone."""
 
 PHRASES = 5

@@ -23,7 +23,7 @@ from scripts.torchserve.server import Ports, TorchServe
 from tests.prometheus import Prometheus
 
 CONFIG = PROJECT / "config"
-LOG_SIZE = 30_000
+LOG_SIZE = 40_000
 """Bytes at which a log turns over here, instead of 10 MB."""
 
 SHORT = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
@@ -51,7 +51,7 @@ class Sent:
             self.errors[body["type"]] += 1
             return
         for each in body if isinstance(body, list) else [body]:
-            self.labels[each["label"]] += 1
+            self.labels[each["label"]] += "explanation" not in each
             self.truncated += each["truncated"]
 
 
@@ -71,7 +71,7 @@ def numbered(count: int) -> list[dict[str, str]]:
 
 
 def mixed_load(url: str) -> list[dict[str, Any]]:
-    """Requests of all kinds: 60 single pairs, lists of 1 to 20, pages, and every error a client can cause."""
+    """Requests of all kinds: 60 single pairs, lists of 1 to 20, pages, explanations, and clients' errors."""
     load: list[dict[str, Any]] = [{"json": pair} for pair in numbered(60)]
     load += [{"json": numbered(size)} for size in range(1, 21)]
     load += [{"json": [SHORT, LONG, SHORT, SHORT]}] * 5
@@ -79,6 +79,7 @@ def mixed_load(url: str) -> list[dict[str, Any]]:
     load += [{"data": b"{" + SECRET.encode(), "headers": {"Content-Type": "application/json"}}] * 4
     load += [{"json": SHORT | {"premise": " "}}] * 6
     load += [{"json": [SHORT] * 65}] * 2
+    load += [{"json": numbered(2), "explain": True}] * 5
     return load
 
 
@@ -119,6 +120,9 @@ def _scale(server: TorchServe, workers: int) -> None:
 
 
 def _ask(url: str, options: dict[str, Any]) -> requests.Response:
+    if options.get("explain"):
+        url = url.replace("/predictions/", "/explanations/")
+        return requests.post(url, json=options["json"], timeout=60)
     if "json" in options or "data" in options:
         return requests.post(url, timeout=60, **options)
     return requests.get(url, timeout=60, **options)
@@ -159,19 +163,21 @@ def test_every_documented_metric_is_there_and_no_other(observed: Observed) -> No
 
 def test_the_figures_are_those_that_were_sent(observed: Observed, tiny_checkpoint: Path) -> None:
     sent, value = observed.sent, observed.prometheus.value
-    assert sent.statuses == {200: 88, 400: 10, 413: 2}
-    assert value("sum(nli_requests_total)") == 100
+    assert sent.statuses == {200: 93, 400: 10, 413: 2}
+    assert value("sum(nli_requests_total)") == 105
+    assert value('nli_requests_total{outcome="explained", error="none"}') == 5
     assert value('nli_requests_total{outcome="answered", error="none"}') == 85
     assert value('nli_requests_total{outcome="page"}') == 3
     for error, count in sent.errors.items():
         assert value(f'nli_requests_total{{outcome="error", error="{error}"}}') == count
     assert sent.errors == {"invalid_request": 4, "invalid_pair": 6, "limit_exceeded": 2}
-    assert value("sum(nli_pairs_total)") == 60 + 210 + 20 == sent.labels.total()
+    assert value('sum(nli_pairs_total{outcome="answered"})') == 60 + 210 + 20 == sent.labels.total()
+    assert value('sum(nli_pairs_total{outcome="explained"})') == 10
     identity = Checkpoint.read(tiny_checkpoint).identity
     for label, count in sent.labels.items():
         assert value(f'nli_predictions_total{{version="1.0", model="{identity}", label="{label}"}}') == count
     assert value("nli_truncated_pairs_total") == 5 == sent.truncated
-    assert value("nli_batch_requests_sum") == 100
+    assert value("nli_batch_requests_sum") == 105
     batches = value("nli_batch_requests_count")
     assert value("nli_handler_seconds_count") == batches
     assert 0 < value("nli_infer_seconds_count") <= batches
@@ -187,9 +193,10 @@ def test_the_request_log_has_a_line_for_each_request_and_the_same_figures(observ
     assert Counter(line["error"] for line in lines if line["error"]) == observed.sent.errors
     labels: Counter[str] = Counter()
     for line in lines:
-        labels.update(line["labels"])
+        labels.update({} if line["explained"] else line["labels"])
     assert labels == observed.sent.labels
-    assert sum(line["pairs"] for line in lines) == 290
+    assert sum(line["explained"] for line in lines) == 5
+    assert sum(line["pairs"] for line in lines) == 300
     assert sum(line["truncated"] for line in lines) == 5
     tokens = sum(line["tokens"] for line in lines)
     # Equal pairs of a batch go through the model once.

@@ -47,7 +47,7 @@ def holds(encoder: PairEncoder, word: str) -> Callable[[EncodedPair], bool]:
 # --- which words are left out ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("premise", [0, 1, 2, 5, 12, 13, 40])
+@pytest.mark.parametrize("premise", [0, 1, 2, 5, 10, 11, 40])
 def test_every_word_is_left_out_and_never_all_words_of_a_long_pair(premise: int) -> None:
     for hypothesis in range(30):
         variants = left_out(premise, hypothesis)
