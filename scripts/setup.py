@@ -1,6 +1,6 @@
 """Make .venv hold what the lock of a set says, whatever is in it now.
 
-Any Python 3.11 runs this before anything is installed, so it imports nothing but the standard library.
+Any supported Python runs this before anything is installed, so it imports nothing but the standard library.
 What is installed is compared with the lock each time; only an unfinished installation is remembered.
 Packages of other sets stay: all sets are locked together, so none needs another version.
 """
@@ -10,28 +10,28 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import venv
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
-PACKAGES = VENV / "lib" / "python3.11" / "site-packages"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+PACKAGES = VENV / "lib" / f"python{VERSION}" / "site-packages"
 UNFINISHED = VENV / ".unfinished"
 """There while packages are installed. Found later, it says that any of them may lack files."""
 
-PATH_FILE = ("project.pth", "../../../..\n")
-"""Lets scripts import `handler` and `scripts` from wherever they are called."""
-
 ENTRY = re.compile(r"^([\w.-]+)==(\S+) \\\n(?: +--hash=.*\n)+", re.MULTILINE)
 TORCH, SETUPTOOLS = "torch", "setuptools"
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds without CUDA, whose gigabytes a machine without a GPU never loads."""
 
 
 class SetupError(Exception):
@@ -48,13 +48,15 @@ def main(sets: Sequence[str]) -> int:
         wanted = {TORCH: torch_requirement()}
         for name in sets or ["serve"]:
             wanted |= locked(name)
+        wait_for_others()
         try:
-            if not differing(wanted):
-                return 0
-        except UnusableVenvError:
-            pass
-        with alone():
-            bring(wanted)
+            names = differing(wanted)
+        except UnusableVenvError as error:
+            print(f"making .venv with Python {VERSION} ({error}) ...", file=sys.stderr)
+            make_venv()
+            names = set(wanted)
+        if names:
+            install(wanted, names)
         return 0
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -84,14 +86,24 @@ def locked(name: str) -> dict[str, str]:
     return entries
 
 
-def differing(wanted: Mapping[str, str]) -> list[str]:
+def wait_for_others() -> None:
+    """Wait until no other process sets this project up, and keep others waiting until this one ends."""
+    folder = os.open(PROJECT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for another scripts/setup ...", file=sys.stderr)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+
+
+def differing(wanted: Mapping[str, str]) -> set[str]:
     """Packages that are not installed in the locked version.
 
     Raises:
         UnusableVenvError: installing them would not make .venv what it should be.
     """
     if not PACKAGES.is_dir() or not PYTHON.exists():
-        raise UnusableVenvError("it does not exist" if not VENV.exists() else "it has no Python 3.11")
+        raise UnusableVenvError("it has another Python" if VENV.exists() else "it does not exist")
     if UNFINISHED.exists():
         raise UnusableVenvError("an installation was interrupted")
     made = re.search(r"^command = .* -m venv (.*)$", (VENV / "pyvenv.cfg").read_text("utf-8"), re.MULTILINE)
@@ -105,43 +117,7 @@ def differing(wanted: Mapping[str, str]) -> list[str]:
         installed[name] = each.version.split("+")[0]
     if "pip" not in installed:
         raise UnusableVenvError("it has no pip")
-    return [name for name, entry in wanted.items() if installed.get(name) != entry.split()[0].split("==")[1]]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other process sets this project up."""
-    folder = os.open(PROJECT, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another scripts/setup ...", file=sys.stderr)
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def bring(wanted: Mapping[str, str]) -> None:
-    """Install what differs, into a new .venv where this one is unusable."""
-    try:
-        names = differing(wanted)
-    except UnusableVenvError as error:
-        print(f"making .venv ({error}) ...", file=sys.stderr)
-        make_venv()
-        names = list(wanted)
-    if not names:
-        return
-    print(f"installing {len(names)} packages into .venv (minutes, if they are many) ...", file=sys.stderr)
-    UNFINISHED.touch()
-    # Packages that come as source are built with the locked setuptools, so it is installed before them.
-    for group in ({SETUPTOOLS}, wanted.keys() - {SETUPTOOLS, TORCH}):
-        install([wanted[name] for name in names if name in group])
-    if TORCH in names:
-        pip("install", wanted[TORCH])
-    pip("check")
-    UNFINISHED.unlink()
+    return {name for name, entry in wanted.items() if installed.get(name) != entry.split()[0].split("==")[1]}
 
 
 def make_venv() -> None:
@@ -151,42 +127,77 @@ def make_venv() -> None:
     except ValueError as error:  # such as a colon in the path
         raise SetupError(str(error)) from None
     UNFINISHED.touch()
-    name, content = PATH_FILE
-    (PACKAGES / name).write_text(content, encoding="utf-8")
+    # Lets scripts import `handler` and `scripts` from wherever they are called.
+    (PACKAGES / "project.pth").write_text("../../../..\n", encoding="utf-8")
     command = [str(PYTHON), "-I", "-m", "ensurepip", "--default-pip"]
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-        raise SetupError(f"{sys.executable} cannot install pip (on Debian: apt-get install python3.11-venv)")
+        raise SetupError(f"Python {VERSION} has no pip (on Debian: apt-get install python{VERSION}-venv)")
 
 
-def install(entries: Sequence[str]) -> None:
-    """Install exactly these entries of a lock, each file checked against its hashes."""
-    if not entries:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "requirements.txt"
-        file.write_text("".join(entries), encoding="utf-8")
-        pip("install", "--require-hashes", "--no-deps", "--no-build-isolation", "-r", str(file))
+def install(wanted: Mapping[str, str], names: set[str]) -> None:
+    """Install what differs, each file but torch's checked against its hashes."""
+    print(f"installing {len(names)} packages into .venv (minutes, if they are many) ...", file=sys.stderr)
+    UNFINISHED.touch()
+    # Packages that come as source are built with the locked setuptools, so it is installed before them.
+    for group in (names & {SETUPTOOLS}, names - {SETUPTOOLS, TORCH}):
+        if group:
+            entries = "".join(wanted[name] for name in sorted(group))
+            options = ("--require-hashes", "--no-deps", "--no-build-isolation", "-r", "/dev/stdin")
+            pip("install", *options, entries=entries)
+    if TORCH in names:
+        install_torch(wanted[TORCH])
+    pip("check")
+    UNFINISHED.unlink()
 
 
-def pip(*arguments: str) -> None:
+def install_torch(requirement: str) -> None:
+    """Install torch from the index that TORCH_INDEX names, or without it from the first of these that has it.
+
+    They are the folders of wheels in pip's configuration, PyTorch's CPU builds where this is Linux without an
+    NVIDIA GPU and their index answers, and the index of all other packages, which an empty TORCH_INDEX stands
+    for too.
+    """
+    index = os.environ.get("TORCH_INDEX")
+    if index is None:
+        if not _run_pip("install", "--no-index", requirement, stderr=subprocess.DEVNULL).returncode:
+            return
+        no_gpu = sys.platform == "linux" and not shutil.which("nvidia-smi")
+        index = CPU_INDEX if no_gpu and answers(CPU_INDEX) else ""
+    print(f"installing {requirement} from {index or 'the index of all packages'} ...", file=sys.stderr)
+    # What a CPU build needs is locked, and so installed; a CUDA build brings its libraries.
+    pip("install", *(["--no-deps", "--index-url", index] if index else []), requirement)
+
+
+def answers(index: str, seconds: float = 5) -> bool:
+    """Whether an index lists torch, known in time even where the network drops what is sent."""
+    # Whose certificate it shows is for pip to check, with the authorities that it is configured for.
+    code = "import ssl, sys; from urllib.request import urlopen as get; "
+    code += "get(sys.argv[1], context=ssl._create_unverified_context())"
+    command = [sys.executable, "-I", "-c", code, f"{index}/{TORCH}/"]
+    try:
+        return not subprocess.run(command, stderr=subprocess.DEVNULL, timeout=seconds, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def pip(*arguments: str, entries: str = "") -> None:
     """Run .venv's pip, which says itself what went wrong, and takes back a package that it can't install."""
-    quiet = [] if arguments == ("check",) else ["-qq"]
-    command = [
-        str(PYTHON),
-        "-I",
-        "-m",
-        "pip",
-        *quiet,
-        "--disable-pip-version-check",
-        "--no-input",
-        *arguments,
-    ]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    ended = _run_pip(*arguments, entries=entries)
     if ended.returncode > 0:
         UNFINISHED.unlink()
     if ended.returncode:
         print(ended.stdout, end="", file=sys.stderr)
         raise SetupError(f"pip {arguments[0]} failed (exit code {ended.returncode}); see above")
+
+
+def _run_pip(
+    *arguments: str, entries: str = "", stderr: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    quiet = () if arguments == ("check",) else ("-qq",)
+    command = [PYTHON, "-I", "-m", "pip", *quiet, "--disable-pip-version-check", "--no-input", *arguments]
+    return subprocess.run(
+        command, input=entries, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False
+    )
 
 
 def _normal(name: str) -> str:

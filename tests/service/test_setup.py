@@ -6,17 +6,25 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from scripts import PROJECT
+from scripts.setup import answers
 
+PYPROJECT = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+PRINT_PYTHON = "import sys; print('%d.%d' % sys.version_info[:2])"
 PRINT_VERSION = "import alpha; print(alpha.VERSION)"
 TORCH = "2.0"
 
@@ -49,7 +57,8 @@ class Project:
         (self.folder / "requirements").mkdir()
         for name in ("setup", "setup.py"):
             shutil.copy(PROJECT / "scripts" / name, self.folder / "scripts")
-        text = f'[project]\nname = "small"\ndependencies = ["torch=={TORCH}"]\n'
+        python = next(line for line in PYPROJECT.splitlines() if line.startswith("requires-python"))
+        text = f'[project]\nname = "small"\n{python}\ndependencies = ["torch=={TORCH}"]\n'
         (self.folder / "pyproject.toml").write_text(text, encoding="utf-8")
         self.wheels.mkdir(exist_ok=True)
         make_wheel(self.wheels, "torch", f"{TORCH}+cpu")
@@ -67,13 +76,16 @@ class Project:
 
     def environment(self) -> dict[str, str]:
         ours = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
-        return {name: value for name, value in os.environ.items() if not name.startswith("PIP_")} | ours
+        others = ("PIP_", "PYTHON", "TORCH_INDEX")
+        return {name: value for name, value in os.environ.items() if not name.startswith(others)} | ours
 
-    def setup(self, *sets: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def setup(
+        self, *sets: str, before: tuple[str, ...] = (), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*before, *self.command(*sets)],
             cwd="/",
-            env=self.environment(),
+            env=self.environment() | variables,
             capture_output=True,
             text=True,
             timeout=120,
@@ -83,6 +95,13 @@ class Project:
     def python(self, code: str) -> str:
         command = [str(self.folder / ".venv" / "bin" / "python"), "-c", code]
         return subprocess.check_output(command, cwd="/", text=True).strip()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder without a line for each request."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 MakeProject = Callable[[str], Project]
@@ -177,10 +196,117 @@ def test_an_environment_of_another_folder_or_python_is_made_anew(make_project: M
     assert moved.returncode == 0, moved.stderr
     pip = project.folder / ".venv" / "bin" / "pip"
     assert subprocess.run([pip, "--version"], check=False, capture_output=True).returncode == 0
-    shutil.move(project.folder / ".venv/lib/python3.11", project.folder / ".venv/lib/python3.12")
+    (library,) = project.folder.glob(".venv/lib/python3.*")
+    library.rename(library.with_name("python3.2"))
     upgraded = project.setup()
-    assert "it has no Python 3.11" in upgraded.stderr
+    assert "it has another Python" in upgraded.stderr
     assert upgraded.returncode == 0, upgraded.stderr
+
+
+def other_python() -> str:
+    """A supported Python of another version than the one that runs the tests."""
+    names = {f"python3.{minor}" for minor in (11, 12, 13)} - {f"python3.{sys.version_info.minor}"}
+    folders = [Path(folder) for folder in os.get_exec_path()]
+    folders += Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin")
+    for program in (folder / name for folder in folders for name in sorted(names)):
+        if (
+            program.is_file()
+            and not subprocess.run([program, "-c", "import ensurepip"], check=False).returncode
+        ):
+            return str(program)
+    pytest.skip("no other supported version of Python is installed")
+
+
+def test_the_named_python_makes_the_environment_anew_and_is_kept(make_project: MakeProject) -> None:
+    project, other = make_project("project"), other_python()
+    assert project.setup().returncode == 0
+    first = project.python(PRINT_PYTHON)
+    changed = project.setup(PYTHON=other)
+    assert changed.returncode == 0, changed.stderr
+    version = Path(other).name.removeprefix("python")
+    assert f"making .venv with Python {version} (it has another Python)" in changed.stderr
+    assert project.python(PRINT_PYTHON) == version != first
+    assert project.python(PRINT_VERSION) == "1.0"
+    kept = project.setup()
+    assert (kept.returncode, kept.stderr) == (0, "")
+    (project.folder / ".venv" / ".unfinished").touch()
+    assert f"making .venv with Python {version} (an inst" in project.setup().stderr, (
+        ".venv's own makes it anew"
+    )
+
+
+def test_the_newest_supported_python_is_taken_and_stubs_are_passed_over(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project("project")
+    stubs, programs = tmp_path / "stubs", tmp_path / "programs"
+    for folder, python, text in [
+        (stubs, "python3.13", "exit 127"),
+        (stubs, "python3.12", "exit 0"),
+        (programs, "python3.13", 'case "$*" in *version_info*) exit 0;; *) echo "took $0" >&2;; esac'),
+        (programs, "python3.14", "exit 0"),
+    ]:
+        folder.mkdir(exist_ok=True)
+        (folder / python).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (folder / python).chmod(0o755)
+    path = os.pathsep.join([str(stubs), str(programs), os.environ["PATH"]])
+    assert project.setup(PATH=path).stderr == f"took {programs}/python3.13\n"
+    refused = project.setup(PYTHON="python3.10")
+    assert refused.stderr == "error: Python 3.11 to 3.13 is needed; none of these is one: python3.10\n"
+
+
+def index_of_torch(folder: Path, local: str) -> str:
+    """An index in a folder that lists one build of torch; the return value is its URL."""
+    (folder / "torch").mkdir(parents=True)
+    make_wheel(folder / "torch", "torch", f"{TORCH}{local}")
+    (wheel,) = (folder / "torch").glob("*.whl")
+    (folder / "torch" / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>', encoding="utf-8")
+    return folder.as_uri()
+
+
+def test_torch_comes_from_the_first_source_that_has_it(make_project: MakeProject, tmp_path: Path) -> None:
+    project = make_project("project")
+    sources = {
+        "TORCH_INDEX": index_of_torch(tmp_path / "named", "+named"),
+        "PIP_INDEX_URL": index_of_torch(tmp_path / "ordinary", "+ordinary"),
+        "PIP_NO_INDEX": "",
+    }
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "nvidia-smi").symlink_to("/bin/true")
+    with_gpu = os.pathsep.join([str(programs), os.environ["PATH"]])
+    torch = "from importlib.metadata import version; print(version('torch'))"
+
+    def torch_with(*names: str, before: tuple[str, ...] = (), **variables: str) -> str:
+        shutil.rmtree(project.folder / ".venv", ignore_errors=True)
+        chosen = {name: sources[name] for name in names}
+        ended = project.setup(before=before, **chosen, **variables)
+        assert ended.returncode == 0, ended.stderr
+        return project.python(torch)
+
+    assert torch_with(*sources) == f"{TORCH}+named"
+    assert torch_with("PIP_INDEX_URL", "PIP_NO_INDEX") == f"{TORCH}+cpu", (
+        "pip's own folder of wheels is first"
+    )
+    next(project.wheels.glob("torch-*")).unlink()
+    assert torch_with("PIP_INDEX_URL", "PIP_NO_INDEX", PATH=with_gpu) == f"{TORCH}+ordinary"
+    if not os.geteuid():
+        alone = ("unshare", "--net")
+        assert torch_with("PIP_INDEX_URL", "PIP_NO_INDEX", before=alone) == f"{TORCH}+ordinary"
+
+
+def test_an_index_that_does_not_answer_is_known_in_time(tmp_path: Path) -> None:
+    index_of_torch(tmp_path, "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert answers(url)
+        assert not answers(f"{url}/elsewhere")
+        server.shutdown()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=1)
+        assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("name", ["한국어 폴더", 'it\'s "$HOME" %d & `x`; *', "l" * 200])
@@ -222,7 +348,7 @@ def test_what_is_missing_is_said_in_one_line(make_project: MakeProject, tmp_path
     )
     programs = tmp_path / "programs"
     programs.mkdir()
-    for program in ("bash", "env", "dirname", "readlink"):
+    for program in ("bash", "env", "dirname", "readlink", "sed"):
         (programs / program).symlink_to(shutil.which(program) or "")
     (programs / "python3").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     (programs / "python3").chmod(0o755)
@@ -230,4 +356,6 @@ def test_what_is_missing_is_said_in_one_line(make_project: MakeProject, tmp_path
         project.command(), env={"PATH": str(programs)}, capture_output=True, text=True, check=False
     )
     assert without.returncode == 1
-    assert without.stderr == "error: Python 3.11 is needed; neither python3.11 nor python3 is one\n"
+    assert without.stderr == (
+        f"error: Python 3.11 to 3.13 is needed; none of these is one: .venv/bin/python {programs}/python3\n"
+    )
