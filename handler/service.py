@@ -191,6 +191,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             "source": self.checkpoint.source,
             "source_sha256": self.checkpoint.source_sha256,
             "device": str(self.device),
+            "built_by": self.context.manifest.get("builtBy"),
             "worker": {"pid": os.getpid(), "requests": self.requests},
         }
 

@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable
 
 from handler.errors import ServiceError
+from scripts import VERSION
 
 
 def argument_parser(description: str, example: str) -> argparse.ArgumentParser:
-    """A parser whose `--help` ends with an example."""
-    return argparse.ArgumentParser(
+    """A parser whose `--help` ends with an example, and whose `--version` prints the project's."""
+    parser = argparse.ArgumentParser(
         description=description,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        conflict_handler="resolve",  # build_archive.py has a --version of its own, the archive's
     )
+    parser.add_argument("--version", action="version", version=VERSION, help="print the project's version")
+    return parser
 
 
 def positive_integer(text: str) -> int:

@@ -20,7 +20,7 @@ from handler.checkpoint import Checkpoint, Precision
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from handler.settings import HandlerSettings
-from scripts import CONFIG, PROJECT
+from scripts import CONFIG, PROJECT, VERSION
 from scripts.model.gate import Gate
 from scripts.model.precision import write_model
 from scripts.model.weights import sha256_of
@@ -114,7 +114,8 @@ def build_archive(
     if "batchSize" not in stated:
         settings += f"\nbatchSize: {BATCH_SIZES['small' if checked.small else 'large']}\n"
     described = ModelArchiverConfig(model_name, "service.py", version, config_file=MODEL_CONFIG.name)
-    manifest = json.loads(ModelExportUtils.generate_manifest_json(described)) | {"createdOn": CREATED_ON}
+    manifest = json.loads(ModelExportUtils.generate_manifest_json(described))
+    manifest |= {"createdOn": CREATED_ON, "builtBy": VERSION}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive-") as name:
         served = Path(name) / "served"
@@ -162,7 +163,7 @@ def fingerprint(checkpoint: Path) -> str:
     sources = {"model-config.yaml": MODEL_CONFIG}
     for role, folder in (("checkpoint", checkpoint), ("handler", PROJECT / "handler")):
         sources |= {f"{role}/{name}": file for name, file in _files(folder).items()}
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{VERSION}\n".encode())
     for name, file in sorted(sources.items()):
         digest.update(f"{name}\0{sha256_of(file)}\n".encode())
     return digest.hexdigest()

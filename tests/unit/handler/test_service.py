@@ -36,7 +36,10 @@ PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
 JSON = {"Content-Type": "application/json"}
 DESCRIBE = {"describe": "True"}
 EXPLAIN = JSON | {"explain": "True", "url_path": ""}
-MANIFEST = {"model": {"modelName": "nli", "modelVersion": "1.0", "configFile": "model-config.yaml"}}
+MANIFEST = {
+    "builtBy": "1.2.3",
+    "model": {"modelName": "nli", "modelVersion": "1.0", "configFile": "model-config.yaml"},
+}
 
 Message = dict[str, Any]
 
@@ -261,6 +264,7 @@ def test_torchserve_s_own_request_is_answered_with_a_description(worker: Worker)
     assert described[0] == asked[0] == 200
     assert described[1]["model"] == "tiny"
     assert described[1]["identity"] == worker.handler.checkpoint.identity
+    assert described[1]["built_by"] == "1.2.3"
     assert described[1]["limits"] == {"max_pairs": 64, "max_explained_pairs": 8, "max_text_chars": 50000}
     assert described[1]["worker"] == {"pid": os.getpid(), "requests": taken}
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from handler import checkpoint
 from handler.errors import ConfigurationError
-from scripts import PROJECT
+from scripts import PROJECT, VERSION
 from scripts.build_archive import main
 from scripts.model import archive as archives
 from scripts.model.archive import (
@@ -47,6 +47,7 @@ def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: P
     }
     assert manifest["model"]["modelName"] == "nli"
     assert manifest["model"]["modelVersion"] == "1.0"
+    assert manifest["builtBy"] == VERSION
 
 
 def test_the_same_input_gives_the_same_bytes(

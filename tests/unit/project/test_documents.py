@@ -14,7 +14,8 @@ import pytest
 from scripts import PROJECT
 
 READMES = [PROJECT / "README.md", PROJECT / "README.ko.md"]
-DOCUMENTS = sorted([*READMES, *(PROJECT / "docs").glob("*.md"), *PROJECT.glob("checkpoints/*/*.md")])
+PAGES = [PROJECT / "SECURITY.md", PROJECT / "CONTRIBUTING.md", *(PROJECT / "docs").glob("*.md")]
+DOCUMENTS = sorted([*READMES, *PAGES, *PROJECT.glob("checkpoints/*/*.md")])
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IN_TEXT = re.compile(r"`(?:python )?(scripts/[a-z_]+(?:\.py)?[^`]*)`")

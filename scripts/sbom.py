@@ -1,0 +1,87 @@
+"""List what serving installs: a bill of materials in CycloneDX's format, and the licences as a table.
+
+Listed are the packages of .venv that the lock of the set `serve` names, torch, and what these need.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ConfigurationError
+from scripts import PROJECT
+from scripts.command_line.arguments import argument_parser, run
+
+TOOL = "cyclonedx-bom==7.5.0"
+"""What lists all of an environment. uv runs it from an environment of its own, so it is in no lock."""
+
+
+def main() -> int:
+    """Read the arguments and write both files."""
+    parser = argument_parser(
+        __doc__ or "", "scripts/setup dev && python scripts/sbom.py --output .run/release"
+    )
+    parser.add_argument("--output", type=Path, default=PROJECT / ".run" / "release", metavar="FOLDER")
+    folder: Path = parser.parse_args().output
+    lock = (PROJECT / "requirements" / "serve.txt").read_text(encoding="utf-8")
+    bill = needed(environment(), {"torch", *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("sbom.json", json.dumps(bill, indent=1)), ("licences.md", licences(bill))):
+        (folder / name).write_text(text, encoding="utf-8")
+    print(f"{len(bill['components'])} packages are in {folder}/sbom.json and {folder}/licences.md")
+    return 0
+
+
+def environment() -> dict[str, Any]:
+    """The bill of materials of all that .venv holds."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "--quiet", "tool", "run", "--from", TOOL, "cyclonedx-py", "environment"]
+    command += ["--output-reproducible", "--pyproject", PROJECT / "pyproject.toml", sys.executable]
+    if not uv.exists():
+        raise ConfigurationError(f"{uv} is missing: run scripts/setup dev first")
+    listed = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if listed.returncode:
+        raise ConfigurationError(f"{TOOL} failed (exit code {listed.returncode}); see above")
+    bill: dict[str, Any] = json.loads(listed.stdout)
+    return bill
+
+
+def needed(bill: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    """The part of a bill of materials that has the named packages and what they need."""
+    needs = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
+    wanted = [each["bom-ref"] for each in bill["components"] if _normal(each["name"]) in names]
+    for ref in wanted:  # which grows
+        wanted += [each for each in needs.get(ref, []) if each not in wanted]
+    root = bill["metadata"]["component"]["bom-ref"]
+    kept = [each for each in bill["dependencies"] if each["ref"] in wanted]
+    direct = {"ref": root, "dependsOn": [ref for ref in needs.get(root, []) if ref in wanted]}
+    return bill | {
+        "components": [each for each in bill["components"] if each["bom-ref"] in wanted],
+        "dependencies": [*kept, direct],
+    }
+
+
+def licences(bill: dict[str, Any]) -> str:
+    """A table of packages, versions and the licences that their own metadata states."""
+    rows = ["| package | version | licence |", "|---|---|---|"]
+    for each in sorted(bill["components"], key=lambda component: str(component["name"]).lower()):
+        stated = [
+            found.get("expression") or found["license"].get("id") or found["license"]["name"]
+            for found in each.get("licenses", [])
+        ]
+        names = dict.fromkeys(" ".join(name.rpartition("::")[2].split()) for name in stated)
+        rows.append(f"| {each['name']} | {each['version']} | {'; '.join(names)[:200] or 'not stated'} |")
+    return "\n".join(rows) + "\n"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
