@@ -40,7 +40,7 @@ def main() -> int:
 def environment() -> dict[str, Any]:
     """The bill of materials of all that .venv holds."""
     uv = Path(sys.executable).with_name("uv")
-    command = [uv, "--quiet", "tool", "run", "--from", TOOL, "cyclonedx-py", "environment"]
+    command: list[str | Path] = [uv, "--quiet", "tool", "run", "--from", TOOL, "cyclonedx-py", "environment"]
     command += ["--output-reproducible", "--pyproject", PROJECT / "pyproject.toml", sys.executable]
     if not uv.exists():
         raise ConfigurationError(f"{uv} is missing: run scripts/setup dev first")

@@ -12,7 +12,14 @@ from scripts import PROJECT
 def test_a_function_of_a_newer_standard_library_is_refused(tmp_path: Path) -> None:
     planted = tmp_path / "planted.py"
     planted.write_text("from itertools import batched, chain\n\nprint(batched, chain)\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml", planted]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        PROJECT / "pyproject.toml",
+        planted,
+    ]
     checked = subprocess.run(
         [*command, "--cache-dir", tmp_path / "cache"],
         cwd=PROJECT,

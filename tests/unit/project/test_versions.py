@@ -32,7 +32,12 @@ def test_what_is_developed_with_and_checked_for_is_the_oldest_supported_python()
     "newer", ["type Text = str\n", "def first[T](of: list[T]) -> T:\n    return of[0]\n"]
 )
 def test_syntax_of_a_newer_python_is_refused(newer: str) -> None:
-    command = [Path(sys.executable).with_name("ruff"), "check", "--no-cache", "--stdin-filename"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("ruff"),
+        "check",
+        "--no-cache",
+        "--stdin-filename",
+    ]
     checked = subprocess.run(
         [*command, PROJECT / "scripts" / "newer.py", "-"],
         input=f'"""A module."""\n\n{newer}',
