@@ -33,7 +33,7 @@ def main() -> int:
     with sole_use(arguments.folder):
         last = None if arguments.fresh else SavedState.read(arguments.folder)
         asked = arguments.archive
-        if arguments.checkpoint or (asked is None and (last is None or last.is_shipped_model)):
+        if arguments.checkpoint or (asked is None and (last is None or last.started_with.get("shipped"))):
             precision: Precision = arguments.precision or ("fp32" if arguments.checkpoint else "int8")
             asked = [archive_of(arguments.checkpoint or DEMO, _store(arguments), _say, precision)]
         shipped = not (arguments.archive or arguments.checkpoint)

@@ -11,8 +11,8 @@ from pathlib import Path
 from handler.request import SentencePair
 from scripts.pairs.client import Client
 from scripts.pairs.evaluation import evaluate_url
-from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers, read_labelled_pairs
-from scripts.torchserve.management import Management, OperationError, Version
+from scripts.pairs.labelled import LabelledPair, name_numbers
+from scripts.torchserve.management import Management, OperationError
 
 SMOKE_PAIR = SentencePair("한 남자가 기타를 치고 있다.", "남자가 악기를 연주한다.")
 
@@ -46,31 +46,6 @@ def check_answer(management: Management, url: str, version: str, labels: tuple[s
     )
     if not sensible:
         raise OperationError(f"version {version} doesn't answer sensibly: {json.dumps(answer)[:300]}")
-
-
-def check_labels(management: Management, labels: tuple[str, ...], default: Version, seconds: float) -> None:
-    """Check that a version knows the labels of the default.
-
-    Raises:
-        OperationError: the labels differ, or the default doesn't answer.
-    """
-    theirs = management.ask_worker(default.version, seconds).labels
-    if set(labels) != set(theirs):
-        raise OperationError(
-            f"the new version knows {', '.join(labels)}, but the default {', '.join(theirs)}"
-        )
-
-
-def read_pairs(management: Management, gate: Gate, default: Version, seconds: float) -> list[LabelledPair]:
-    """Read the labelled pairs of `gate`, and find their labels among the default's.
-
-    Raises:
-        DataError: the file can't be read, or has a label that isn't the default's.
-        OperationError: the default doesn't answer.
-    """
-    pairs = read_labelled_pairs(gate.file)
-    class_numbers(pairs, management.ask_worker(default.version, seconds).labels)
-    return pairs
 
 
 def check_accuracy(

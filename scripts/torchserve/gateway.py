@@ -13,8 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from handler.errors import ConfigurationError
 from scripts.torchserve.gateway_settings import (
@@ -23,6 +21,7 @@ from scripts.torchserve.gateway_settings import (
     GatewaySettings,
     possible_connections,
 )
+from scripts.torchserve.processes import Running
 
 STOP_SECONDS = ANSWER_SECONDS + 5
 """Time limit for a stop, longer than the time limit of the requests under way."""
@@ -31,7 +30,7 @@ SYSTEM_PROGRAMS = "/usr/sbin"
 """Where Debian puts nginx; only root has it on the PATH."""
 
 
-class Gateway:
+class Gateway(Running):
     """One nginx in front of one service."""
 
     def __init__(self, log: Path | None, settings: GatewaySettings) -> None:
@@ -112,21 +111,6 @@ class Gateway:
     def is_running(self) -> bool:
         """Whether nginx is there; says nothing of the service behind it."""
         return self._nginx is not None and self._nginx.poll() is None
-
-    def __enter__(self) -> Self:
-        """Start; whatever fails, nothing is left running."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _accepts(self) -> bool:
         listen = self.settings.listen

@@ -58,6 +58,11 @@ class Version:
         """Process ids of the workers that have loaded their model."""
         return frozenset(worker.pid for worker in self.workers if worker.status == "READY")
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are as many workers as wanted, all of which have loaded their model."""
+        return 0 < self.wanted == len(self.workers) == len(self.ready)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -117,13 +122,9 @@ class Management:
 
     def register(self, archive: str, workers: int, seconds: float) -> None:
         """Register an archive of the model store and wait until its workers have started, or failed."""
-        query: dict[str, str | int] = {
-            "url": archive,
-            "model_name": self.model,
-            "initial_workers": workers,
-            "synchronous": "true",
-        }
-        self._call("POST", "/models", query, seconds)
+        count = str(workers)
+        query = {"url": archive, "model_name": self.model, "initial_workers": count, "synchronous": "true"}
+        self._call("POST", "/models", seconds, (200,), **query)
 
     def set_default(self, version: str) -> None:
         """Send requests that name no version to this one; those that are queued or run end where they are."""
@@ -131,12 +132,8 @@ class Management:
 
     def scale(self, version: str, workers: int, seconds: float = SECONDS, wait: bool = True) -> None:
         """Set the number of workers, and `wait` for new ones; surplus ones are killed, busy or not."""
-        query: dict[str, str | int] = {
-            "min_worker": workers,
-            "max_worker": workers,
-            "synchronous": "true" if wait else "false",
-        }
-        self._call("PUT", f"/models/{self.model}/{version}", query, seconds, accept=(200, 202))
+        query = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": str(wait).lower()}
+        self._call("PUT", f"/models/{self.model}/{version}", seconds, (200, 202), **query)
 
     def remove(self, version: str) -> None:
         """Remove a version; its workers are killed, busy or not."""
@@ -148,15 +145,13 @@ class Management:
         The question waits in the version's queue as requests do, so the answer shows that this worker has
         finished all that it took before.
         """
-        query = {"customized": "true"}
-        content = self._call("GET", f"/models/{self.model}/{version}", query, seconds).json()
+        content = self._call("GET", f"/models/{self.model}/{version}", seconds, customized="true").json()
         try:
             told = content[0]["customizedMetadata"]
             return Report(told["worker"]["pid"], told["worker"]["requests"], tuple(told["labels"]))
         except (LookupError, TypeError):
-            raise OperationError(
-                f"version {version} doesn't describe itself: not built by this project"
-            ) from None
+            reason = f"version {version} doesn't describe itself: not built by this project"
+            raise OperationError(reason) from None
 
     def models(self) -> list[str]:
         """The names of all models of the server."""
@@ -166,9 +161,9 @@ class Management:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str | int] | None = None,
         seconds: float = SECONDS,
         accept: tuple[int, ...] = (200,),
+        **query: str,
     ) -> requests.Response:
         try:
             response = self._session.request(

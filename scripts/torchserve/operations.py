@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from handler.errors import ServiceError
-from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer, check_labels, read_pairs
+from scripts.pairs.labelled import class_numbers, read_labelled_pairs
+from scripts.torchserve.acceptance import Gate, check_accuracy, check_answer
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.management import Management, OperationError, Version
 from scripts.torchserve.promotions import Promotion, Promotions
@@ -25,31 +27,20 @@ UNPACK_SECONDS = 15
 """Time after which an archive that TorchServe was told to register has appeared, or won't."""
 
 
+@dataclass(frozen=True, slots=True)
 class Operations:
     """The operator's commands on one model of one server. Each is safe to repeat and has a time limit."""
 
-    def __init__(
-        self,
-        management: Management,
-        inference_url: str,
-        say: Callable[[str], None],
-        memory: Path,
-        seconds: float = 300,
-    ) -> None:
-        """Prepare the operations; nothing is sent yet.
-
-        Args:
-            management: the server and the model.
-            inference_url: the address of that server's inference API.
-            say: told each change as it is made, one line at a time.
-            memory: the file that remembers what `promote` replaced, for `rollback`.
-            seconds: the time limit of one operation.
-        """
-        self._management = management
-        self._url = inference_url
-        self._say = say
-        self._promotions = Promotions(memory, management)
-        self._seconds = seconds
+    management: Management
+    """The server and the model."""
+    inference_url: str
+    """The address of that server's inference API."""
+    say: Callable[[str], None]
+    """Told each change as it is made, one line at a time."""
+    memory: Path
+    """The file that remembers what `promote` replaced, for `rollback`."""
+    seconds: float = 300
+    """The time limit of one operation."""
 
     def register(self, archive: Path, workers: int | None = None) -> Version:
         """Add a version beside the others, and wait until all its workers answer.
@@ -60,28 +51,28 @@ class Operations:
         Raises:
             OperationError: it can't be served, or its version is registered from another archive.
         """
-        deadline = self._deadline()
+        deadline = time.monotonic() + self.seconds
         if archive.exists():  # else it may lie in a store that is not on this machine
             name = ArchiveName.of(archive)
-            if name.model != self._management.model:
-                raise OperationError(f"{archive} is an archive of {name.model}, not {self._management.model}")
+            if name.model != self.management.model:
+                raise OperationError(f"{archive} is an archive of {name.model}, not {self.management.model}")
         found = self._version_of(archive)
         if found is not None:
-            self._say(f"{archive.name} is registered already, as version {found.version}; nothing changed")
+            self.say(f"{archive.name} is registered already, as version {found.version}; nothing changed")
             return found
-        current = self._management.default()
+        current = self.management.default()
         with self._undoing(lambda error: self._unregister(archive, error)):
-            self._management.register(archive.name, workers or 1, time_left(deadline))
+            self.management.register(archive.name, workers or 1, time_left(deadline))
             new = self._version_of(archive)
             if new is None:
                 raise OperationError(f"{archive.name} was registered, but is gone again")
             # `model-config.yaml` in the archive overrides the number of workers in the call.
             wanted = workers or max(new.wanted, current.wanted if current else 0)
             if new.wanted != wanted:
-                self._management.scale(new.version, wanted, time_left(deadline))
-            wait_until_ready(self._management, new.version, time_left(deadline))
-        new = self._management.version(new.version)
-        self._say(f"registered {archive.name} as version {new.version} with {_workers(new.wanted)}")
+                self.management.scale(new.version, wanted, time_left(deadline))
+            wait_until_ready(self.management, new.version, time_left(deadline))
+        new = self.management.version(new.version)
+        self.say(f"registered {archive.name} as version {new.version} with {_workers(new.wanted)}")
         return new
 
     def promote(self, version: str) -> None:
@@ -91,7 +82,7 @@ class Operations:
             OperationError: it isn't ready, doesn't answer sensibly, or has other labels than the default.
         """
         if self._promote(version):
-            self._say("to go back: python scripts/manage.py rollback")
+            self.say("to go back: python scripts/manage.py rollback")
 
     def rollback(self) -> None:
         """Make that version the default again which the last promotion replaced.
@@ -99,25 +90,23 @@ class Operations:
         Raises:
             OperationError: there is nothing to go back to.
         """
-        current = self._management.default()
+        current = self.management.default()
         last = self._promotions.last()
         if current is None or last is None:
-            raise OperationError(
-                "nothing to go back to: no promotion is remembered here; use promote VERSION"
-            )
+            raise OperationError("nothing to go back to: no promotion is remembered; use promote VERSION")
         previous, promoted = last.previous, last.promoted
         if current.version == previous:
-            self._say(f"version {previous} is the default again already; nothing changed")
+            self.say(f"version {previous} is the default again already; nothing changed")
             return
         if current.version != promoted:
             raise OperationError(
                 f"the default is {current.version} and not {promoted}, which was promoted from here; "
                 "use promote VERSION"
             )
-        wait_until_ready(self._management, previous, min(self._seconds, 30))
+        wait_until_ready(self.management, previous, min(self.seconds, 30))
         with self._undoing(lambda _: self._make_default(promoted)):
-            self._management.set_default(previous)
-        self._say(f"version {previous} is the default again instead of {promoted}")
+            self.management.set_default(previous)
+        self.say(f"version {previous} is the default again instead of {promoted}")
 
     def retire(self, version: str) -> None:
         """Remove a version once nothing waits for it and none of its workers has anything to do.
@@ -125,15 +114,15 @@ class Operations:
         Raises:
             OperationError: it is the default, or still used when the time is over; it stays then.
         """
-        found = [each for each in self._management.versions() if each.version == version]
+        found = [each for each in self.management.versions() if each.version == version]
         if not found:
-            self._say(f"version {version} is not registered; nothing changed")
+            self.say(f"version {version} is not registered; nothing changed")
             return
         if found[0].is_default:
             raise OperationError(f"version {version} is the default; promote another one first")
-        wait_until_quiet(self._management, version, self._seconds)
-        self._management.remove(version)
-        self._say(f"retired version {version}")
+        wait_until_quiet(self.management, version, self.seconds)
+        self.management.remove(version)
+        self.say(f"retired version {version}")
 
     def scale(self, version: str, workers: int) -> None:
         """Set a version's number of workers; fewer only where the version is quiet.
@@ -142,10 +131,10 @@ class Operations:
             OperationError: fewer for the default, to which requests come at any time; or the new workers
                 don't start; or the version is still used when the time is over.
         """
-        deadline = self._deadline()
-        current = self._management.version(version)
+        deadline = time.monotonic() + self.seconds
+        current = self.management.version(version)
         if workers == current.wanted:
-            self._say(f"version {version} has {_workers(workers)} already; nothing changed")
+            self.say(f"version {version} has {_workers(workers)} already; nothing changed")
             return
         if workers < current.wanted:
             if current.is_default:
@@ -153,14 +142,14 @@ class Operations:
                     f"version {version} is the default: TorchServe would end what the surplus workers are "
                     "doing; promote another version first, or restart with --workers"
                 )
-            wait_until_quiet(self._management, version, time_left(deadline))
-            self._management.scale(version, workers, time_left(deadline))
+            wait_until_quiet(self.management, version, time_left(deadline))
+            self.management.scale(version, workers, time_left(deadline))
         else:
             # The surplus workers are the newest, which have taken no request yet.
-            with self._undoing(lambda _: self._management.scale(version, current.wanted, UNDO_SECONDS)):
-                self._management.scale(version, workers, time_left(deadline))
-                wait_until_ready(self._management, version, time_left(deadline))
-        self._say(f"scaled version {version} from {current.wanted} to {_workers(workers)}")
+            with self._undoing(lambda _: self.management.scale(version, current.wanted, UNDO_SECONDS)):
+                self.management.scale(version, workers, time_left(deadline))
+                wait_until_ready(self.management, version, time_left(deadline))
+        self.say(f"scaled version {version} from {current.wanted} to {_workers(workers)}")
 
     def rollout(self, archive: Path, workers: int | None = None, gate: Gate | None = None) -> None:
         """Register, evaluate against the default, promote, retire what was the default before.
@@ -172,13 +161,15 @@ class Operations:
             ServiceError: the version couldn't be registered or promoted.
         """
         was_there = self._version_of(archive) is not None
-        current = self._management.default()
-        pairs = read_pairs(self._management, gate, current, self._seconds) if gate and current else []
+        current = self.management.default()
+        pairs = read_labelled_pairs(gate.file) if gate and current else []
+        if pairs and current:
+            class_numbers(pairs, self._labels(current.version))  # refuses a label that the default hasn't
         new = self.register(archive, workers)
         with self._undoing(lambda error: None if was_there else self._unregister(archive, error)):
             if gate is not None and current is not None and new.version != current.version:
                 check_accuracy(
-                    self._management, self._url, gate, pairs, new.version, current.version, self._say
+                    self.management, self.inference_url, gate, pairs, new.version, current.version, self.say
                 )
             self._promote(new.version)
         if current is None or current.version == new.version:
@@ -187,27 +178,38 @@ class Operations:
             self.retire(current.version)
         except BaseException as error:
             reason = str(error) if isinstance(error, ServiceError) else "interrupted"
-            self._say(f"version {current.version} stays registered: {reason}")
-            self._say(f"to remove it: python scripts/manage.py retire {current.version}")
+            self.say(f"version {current.version} stays registered: {reason}")
+            self.say(f"to remove it: python scripts/manage.py retire {current.version}")
             if not isinstance(error, ServiceError):
                 raise
 
+    @property
+    def _promotions(self) -> Promotions:
+        return Promotions(self.memory, self.management)
+
+    def _labels(self, version: str) -> tuple[str, ...]:
+        return self.management.ask_worker(version, self.seconds).labels
+
     def _promote(self, version: str) -> bool:
         """Promote a version; returns whether there is one to go back to."""
-        current = self._management.default()
-        if current is None or self._management.version(version).is_default:
-            self._say(f"version {version} is the default already; nothing changed")
+        current = self.management.default()
+        if current is None or self.management.version(version).is_default:
+            self.say(f"version {version} is the default already; nothing changed")
             return False
-        labels = wait_until_ready(self._management, version, min(self._seconds, 30))
-        check_answer(self._management, self._url, version, labels)
-        check_labels(self._management, labels, current, self._seconds)
+        labels = wait_until_ready(self.management, version, min(self.seconds, 30))
+        check_answer(self.management, self.inference_url, version, labels)
+        theirs = self._labels(current.version)
+        if set(labels) != set(theirs):
+            raise OperationError(
+                f"the new version knows {', '.join(labels)}, but the default {', '.join(theirs)}"
+            )
         last = self._promotions.last()
         with self._undoing(lambda _: self._promotions.remember(last)):
             # Remembered first: what can't be undone later isn't done.
             self._promotions.remember(Promotion(current.version, version))
             with self._undoing(lambda _: self._make_default(current.version)):
-                self._management.set_default(version)
-        self._say(f"version {version} is the default instead of {current.version}")
+                self.management.set_default(version)
+        self.say(f"version {version} is the default instead of {current.version}")
         return True
 
     @contextmanager
@@ -219,18 +221,18 @@ class Operations:
             try:
                 undo(error)
             except ServiceError as fault:
-                self._say(f"what was begun couldn't be undone: {fault}")
+                self.say(f"what was begun couldn't be undone: {fault}")
             raise
 
     def _make_default(self, version: str) -> None:
         """Make a version the default if it isn't: a call without an answer may have changed it."""
-        default = self._management.default()
+        default = self.management.default()
         if default is None or default.version != version:
-            self._management.set_default(version)
+            self.management.set_default(version)
 
     def _version_of(self, archive: Path) -> Version | None:
         """The version that is registered from an archive of this name."""
-        return next((each for each in self._management.versions() if each.archive == archive.name), None)
+        return next((each for each in self.management.versions() if each.archive == archive.name), None)
 
     def _unregister(self, archive: Path, error: BaseException) -> None:
         """Remove the version that this operation has registered, once it is quiet."""
@@ -241,14 +243,11 @@ class Operations:
             if time.monotonic() > deadline:
                 return
             time.sleep(0.2)
-        if added.is_default and len(self._management.versions()) > 1:
+        if added.is_default and len(self.management.versions()) > 1:
             raise OperationError(f"version {added.version} is the default")
-        wait_until_quiet(self._management, added.version, UNDO_SECONDS)
-        self._management.remove(added.version)
-        self._say(f"removed version {added.version} again")
-
-    def _deadline(self) -> float:
-        return time.monotonic() + self._seconds
+        wait_until_quiet(self.management, added.version, UNDO_SECONDS)
+        self.management.remove(added.version)
+        self.say(f"removed version {added.version} again")
 
 
 def _workers(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass, replace
 from typing import Self
@@ -48,14 +49,9 @@ class Ports:
     @classmethod
     def free(cls) -> Self:
         """Six ports that nobody listens on at the moment."""
-        sockets = [socket.socket() for _ in range(6)]
-        try:
-            for each in sockets:
-                each.bind((LOOPBACK, 0))
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(6)]
             return cls(*(each.getsockname()[1] for each in sockets))
-        finally:
-            for each in sockets:
-                each.close()
 
     def addresses(self) -> list[Address]:
         """All six, in the order of the fields."""
@@ -73,10 +69,6 @@ class Ports:
         """The address by which this machine asks for readiness."""
         wildcard = {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}
         return Address(wildcard.get(self.readiness_host, self.readiness_host), self.readiness)
-
-    def numbers(self) -> list[int]:
-        """All six port numbers."""
-        return [each.port for each in self.addresses()]
 
     def refuse_taken(self) -> None:
         """Check that all can be bound.

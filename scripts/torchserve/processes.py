@@ -4,36 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
+
+KILL_SECONDS = 5
+"""Time limit for processes that have been told to end, and for those that have been killed."""
 
 FRONTEND = "org.pytorch.serve.ModelServer"
 """Class name on the command line of the Java process."""
 
+WORKER = "model_service_worker.py"
+"""File name on the command line of a worker."""
+
+
+class Running(ABC):
+    """Something that runs from `start` to `stop`; as a context, whatever fails, nothing is left running."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it; safe to call again."""
+
+    def wait_until_ready(self) -> None:  # noqa: B027
+        """Wait until it can be used, where `start` doesn't."""
+
+    def __enter__(self) -> Self:
+        """Start and wait."""
+        try:
+            self.start()
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
 
 def leftovers(folder: Path) -> list[psutil.Process]:
     """Frontend, launcher and workers of a server in `folder` that still run."""
-    own = (str(folder / "config.properties"), str(folder / "tmp") + os.sep)
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.pid != os.getpid()
-        and any(own[0] == part or part.startswith(own[1]) for part in command_line(process))
-        and any(
-            FRONTEND in part or part.startswith("ts.") or "model_service" in part
-            for part in command_line(process)
-        )
-    ]
+    settings, scratch = str(folder / "config.properties"), str(folder / "tmp") + os.sep
+    found = []
+    for process in psutil.process_iter():
+        parts = command_line(process)
+        is_own = any(each == settings or each.startswith(scratch) for each in parts)
+        if is_own and any(FRONTEND in each or WORKER in each or each.startswith("ts.") for each in parts):
+            found.append(process)
+    return found
 
 
-def end(processes: Sequence[psutil.Process]) -> None:
-    """Kill those of `processes` that still run, and wait until they are gone."""
-    for process in processes:
+def end(processes: Sequence[psutil.Process], patience: float = 0) -> None:
+    """Kill those of `processes` that still run after `patience` seconds, and wait until they are gone."""
+    _, running = psutil.wait_procs(processes, timeout=patience)
+    for process in running:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=5)
+    psutil.wait_procs(running, timeout=KILL_SECONDS)
 
 
 def family_of(pid: int) -> list[psutil.Process]:

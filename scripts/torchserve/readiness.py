@@ -7,9 +7,9 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
 
 from scripts.torchserve.management import Management, OperationError
+from scripts.torchserve.processes import Running
 
 CHECK_SECONDS = 2.0
 """Time limit of a check, which TorchServe answers beside its queues."""
@@ -18,7 +18,7 @@ KEEP_SECONDS = 0.5
 """Time for which a result is kept, so that frequent probes cost the frontend nothing."""
 
 
-class Readiness:
+class Readiness(Running):
     """Answers `GET /ready`: 200 while the default version has a ready worker, else 503 with the reason."""
 
     def __init__(self, management: Management, port: int, host: str = "127.0.0.1") -> None:
@@ -83,15 +83,6 @@ class Readiness:
                 self._fault = fault_of(self._management)
                 self._checked = time.monotonic()
             return self._fault
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self.stop()
 
 
 def fault_of(management: Management) -> str | None:

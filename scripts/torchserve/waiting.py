@@ -26,13 +26,12 @@ def wait_until_ready(management: Management, version: str, seconds: float) -> tu
     deadline = time.monotonic() + seconds
     while True:
         state = management.version(version)
-        found = [worker.status for worker in state.workers]
-        if 0 < state.wanted <= len(found) and set(found) == {"READY"}:
+        if state.is_complete:
             return ask_all_workers(management, version, deadline)[1]
         if time.monotonic() > deadline:
+            found = ", ".join(worker.status for worker in state.workers) or "none"
             raise OperationError(
-                f"version {version} is not ready: {state.wanted} workers are wanted, "
-                f"there are {', '.join(found) or 'none'}"
+                f"version {version} is not ready: {state.wanted} workers are wanted, there are {found}"
             )
         time.sleep(0.2)
 

@@ -108,7 +108,7 @@ def test_management_and_metrics_listen_on_loopback_alone(server: TorchServe) -> 
     java = psutil.Process(server.worker_pids()[0]).parent()
     assert java is not None
     listening = {each.laddr for each in java.net_connections() if each.status == psutil.CONN_LISTEN}
-    ports = set(server.ports.numbers()) - {getattr(server.ports, "readiness", 0)}
+    ports = {each.port for each in server.ports.addresses()} - {server.ports.readiness}
     assert {address.port for address in listening} >= ports
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from scripts import PROJECT
-from scripts.torchserve import gateway, management, server
+from scripts.torchserve import gateway, management, processes, server
 from scripts.torchserve.draining import DRAIN_SECONDS
 from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import end, family_of, leftovers
@@ -138,7 +138,7 @@ def test_the_documented_time_to_stop_is_that_of_the_constants() -> None:
     assert parts == [
         gateway.STOP_SECONDS,
         DRAIN_SECONDS + management.SECONDS,
-        server.STOP_SECONDS + 3 * server.KILL_SECONDS,
+        server.STOP_SECONDS + 3 * processes.KILL_SECONDS,
     ]
     (total,) = re.findall(r"give a service manager (\d+) s plus the drain delay", text)
     assert STOP_SECONDS <= int(total) < STOP_SECONDS + 2
