@@ -18,17 +18,9 @@ class Api(LitAPI):  # type: ignore[misc]
         """Load the model in the worker's process."""
         self.classifier = Classifier(Path(sys.argv[1]))
 
-    def batch(self, inputs: list[Any]) -> list[Any]:
-        """Leave the requests as they are."""
-        return inputs
-
     def predict(self, inputs: list[Any]) -> list[Any]:
         """Answer a batch."""
         return self.classifier.answer(inputs)
-
-    def unbatch(self, output: list[Any]) -> list[Any]:
-        """Leave the answers as they are."""
-        return output
 
 
 if __name__ == "__main__":
