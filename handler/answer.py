@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from handler.errors import RequestError
 from handler.explanation import Explanation
 from handler.request import Request, SentencePair, Shape
+from handler.sentences import DecidingSentence
 from handler.tensors import INPUTS, RequestedOutput, Tensor
 
 JSON = "application/json; charset=utf-8"
@@ -31,6 +32,8 @@ class Answer:
     truncated: bool
     explanation: Explanation | None = None
     """The weights of the words, where they were asked for."""
+    sentence: DecidingSentence | None = None
+    """The sentence of the premise that decided, where it was read by sentences."""
 
     @property
     def label(self) -> str:
@@ -67,9 +70,11 @@ def make_answer(
     probabilities: NDArray[np.float64],
     truncated: bool,
     explanation: Explanation | None = None,
+    sentence: DecidingSentence | None = None,
 ) -> Answer:
     """Name the probabilities of one pair."""
-    return Answer(pair, dict(zip(labels, probabilities.tolist(), strict=True)), truncated, explanation)
+    named = dict(zip(labels, probabilities.tolist(), strict=True))
+    return Answer(pair, named, truncated, explanation, sentence)
 
 
 def tutorial_fields(answer: Answer) -> dict[str, Any]:
@@ -91,14 +96,18 @@ def tutorial_fields(answer: Answer) -> dict[str, Any]:
 
 
 def describe_answer(answer: Answer, model: ModelIdentity) -> dict[str, Any]:
-    """The fields of one answer: the tutorial's nine, the same for programs, and the weights of the words."""
+    """The fields of one answer: the tutorial's nine, the same for programs, and what else was asked for."""
     fields = tutorial_fields(answer) | {
         "label": answer.label,
         "probabilities": answer.probabilities,
         "truncated": answer.truncated,
         "model": {"name": model.name, "version": model.version},
     }
-    return fields | ({"explanation": describe_explanation(answer.explanation)} if answer.explanation else {})
+    if answer.sentence:
+        fields["sentence"] = answer.sentence.describe()
+    if answer.explanation:
+        fields["explanation"] = describe_explanation(answer.explanation)
+    return fields
 
 
 def describe_explanation(explanation: Explanation) -> dict[str, Any]:

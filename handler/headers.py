@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handler.body import BodyHeaders
+from handler.errors import LimitExceeded
 
 
 class RequestHeaders:
@@ -47,6 +48,19 @@ class RequestHeaders:
     def asks_for_explanation(self) -> bool:
         """Whether the address was one of TorchServe's for explanations."""
         return self._headers.get("explain") == "True"
+
+    def check_tokens(self, tokens: int) -> None:
+        """Refuse a request that costs more than its body shows, as a gateway counts requests by their bodies.
+
+        Raises:
+            LimitExceeded: it has more tokens than `X-Max-Tokens` allows.
+        """
+        most = self.get("x-max-tokens") or ""
+        if most.isdecimal() and tokens > int(most):
+            raise LimitExceeded(
+                f"the request has {tokens} tokens; at most {most} are allowed for a body of its size: "
+                "send fewer hypotheses or sentences at once"
+            )
 
     def ask_for_description(self, fields: Mapping[str, Any]) -> bool:
         """Whether a request is TorchServe's own, made for `GET /models/NAME?customized=true`.

@@ -5,6 +5,7 @@ These shapes are read, told apart by the body alone, so that the path doesn't ma
 - one pair, ``{"premise": "…", "hypothesis": "…"}``, as JSON or as form fields;
 - a list of pairs;
 - one premise with many hypotheses, ``{"premise": "…", "hypotheses": ["…", …]}``;
+- either of these two with ``"premise_sentences": true``, for a premise to be read sentence by sentence;
 - KServe V1, ``{"instances": [pair, …]}``;
 - KServe V2, ``{"inputs": [{"name": "premise", "datatype": "BYTES", "data": ["…", …]}, …]}``.
 
@@ -22,10 +23,14 @@ from typing import Any
 
 from handler.body import FORM, BodyHeaders, charset_of, lone_surrogate, media_type, read_body, type_name
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
+from handler.sentences import Sentence, split_sentences
 from handler.settings import HandlerSettings
 from handler.tensors import RequestedOutput, read_tensors
 
 FIELDS = ("premise", "hypothesis")
+
+SENTENCES = "premise_sentences"
+"""The field that asks for a premise to be read sentence by sentence."""
 
 
 class Shape(Enum):
@@ -60,6 +65,19 @@ class Request:
     """The id of a KServe V2 request, sent back with its answer."""
     outputs: tuple[RequestedOutput, ...] = ()
     """The outputs that a KServe V2 request wants, in order."""
+    sentences: tuple[Sentence, ...] = ()
+    """The sentences of the premise of all pairs, where it is to be read by sentences."""
+
+    @property
+    def pairs_to_read(self) -> tuple[SentencePair, ...]:
+        """The pairs that the model reads: for each pair itself, or one with each sentence of the premise."""
+        if not self.sentences:
+            return self.pairs
+        return tuple(
+            SentencePair(sentence.text, pair.hypothesis, pair.where)
+            for pair in self.pairs
+            for sentence in self.sentences
+        )
 
     def for_tutorial(self) -> Request:
         """The same request, to be answered as the tutorial's own server would.
@@ -85,8 +103,9 @@ def parse_request(fields: Mapping[str, Any], headers: BodyHeaders, limits: Handl
     """
     if any(name in fields for name in FIELDS):
         charset = charset_of(headers.content_type) or "utf-8"
-        form = {name: _form_text(fields[name], name, charset) for name in FIELDS if name in fields}
-        return Request((read_pair(form, limits),), Shape.SINGLE)
+        known = (*FIELDS, SENTENCES)
+        form = {name: _form_text(fields[name], name, charset) for name in known if name in fields}
+        return _read(form, b"", limits)
     raw = fields.get("body", fields.get("data"))
     if raw is None:
         raise InvalidRequest(_missing_body(headers))
@@ -110,6 +129,8 @@ def read_pair(row: Any, limits: HandlerSettings, where: str = "") -> SentencePai
     if not isinstance(row, dict):
         raise InvalidPair(f"{where} must be an object with 'premise' and 'hypothesis', not {type_name(row)}")
     prefix = f"{where}." if where else ""
+    if where and row.get(SENTENCES) not in (None, False):
+        raise InvalidPair(f"{prefix}{SENTENCES} is read only in a body of one premise, not in a list")
     premise, hypothesis = (_text(row, name, prefix, limits) for name in FIELDS)
     return SentencePair(premise, hypothesis, prefix)
 
@@ -145,8 +166,29 @@ def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
         read = read_tensors(body, binary, limits.max_pairs)
         return Request(_pairs(read.rows, "inputs.data", limits), Shape.KSERVE_V2, read.id, read.outputs)
     if "hypotheses" in body:
-        return Request(_with_each_hypothesis(body, limits), Shape.LIST)
-    return Request((read_pair(body, limits),), Shape.SINGLE)
+        request = Request(_with_each_hypothesis(body, limits), Shape.LIST)
+    else:
+        request = Request((read_pair(body, limits),), Shape.SINGLE)
+    return _by_sentences(request, body, limits) if SENTENCES in body else request
+
+
+def _by_sentences(request: Request, body: dict[str, Any], limits: HandlerSettings) -> Request:
+    """The same request, its premise to be read by sentences if the body says so."""
+    wanted = {"true": True, "false": False}.get(str(body[SENTENCES]).lower())
+    if wanted is None:
+        raise InvalidRequest(f"{SENTENCES} must be true or false")
+    if not wanted:
+        return request
+    # A text of signs alone is one sentence.
+    premise = request.pairs[0].premise
+    sentences = split_sentences(premise) or [Sentence(premise, 0, len(premise))]
+    if len(sentences) * len(request.pairs) > limits.max_pairs:
+        most = limits.max_pairs // len(request.pairs)
+        raise LimitExceeded(
+            f"premise has {len(sentences)} sentences, each a pair with each of {len(request.pairs)} "
+            f"hypotheses; at most {limits.max_pairs} pairs are allowed: send at most {most} sentences at once"
+        )
+    return replace(request, sentences=tuple(sentences))
 
 
 def _with_each_hypothesis(body: dict[str, Any], limits: HandlerSettings) -> tuple[SentencePair, ...]:

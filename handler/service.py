@@ -30,7 +30,7 @@ from handler.answer import ModelIdentity, Response, make_answer, render, render_
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
-from handler.errors import ConfigurationError, InferenceFailed, InternalError, RequestError
+from handler.errors import ConfigurationError, InferenceFailed, InternalError, InvalidRequest, RequestError
 from handler.explanation import ExplainedRequest, Occlusion
 from handler.headers import RequestHeaders
 from handler.page import load_page
@@ -38,9 +38,16 @@ from handler.recording import BatchRecord, RequestRecord
 from handler.recording.export import Exporter, Metric
 from handler.recording.recorder import JoinedLines, Recorder
 from handler.request import parse_request
+from handler.sentences import RANKS, DecidingSentence, deciding
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
+
+MANY = (b'"hypotheses"', b'"premise_sentences"')
+"""Keys of bodies whose texts are read several times."""
+
+MANY_SHARE = 8
+"""How many times its size such a body is taken for before it is read; a list of its pairs would have more."""
 
 DEFAULT_RESPONSE_TIMEOUT = 120
 """TorchServe's `responseTimeout` in seconds, where `model-config.yaml` doesn't have it."""
@@ -208,7 +215,9 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         try:
             headers = self._headers(index)
             waited = seconds_since(headers.get("x-request-start"), now)
-            return Arrival(sum(map(len, fields.values())), waited)
+            size = sum(map(len, fields.values()))
+            many = any(name in value for name in MANY for value in fields.values())
+            return Arrival(MANY_SHARE * size if many else size, waited)
         except Exception as error:
             _internal_error(error)
             return Arrival(0)
@@ -223,15 +232,27 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             if not any(fields.values()) and "text/html" in (headers.get("accept") or ""):
                 return self.page  # a browser's GET, which can't be told from other methods
             request = parse_request(fields, headers.body, self.settings)
+            if request.sentences:
+                self._check_that_sentences_can_decide(headers.asks_for_explanation)
             if headers.asks_for_explanation:
                 return ExplainedRequest.of(request, self.encoder, self.settings.max_explained_pairs)
             if headers.get("x-answer") == "tutorial":
                 request = request.for_tutorial()
-            return EncodedRequest(request, self.encoder.encode(request.pairs))
+            encoded = EncodedRequest(request, self.encoder.encode(request.pairs_to_read))
+            headers.check_tokens(encoded.tokens)
+            return encoded
         except RequestError as error:
             return error
         except Exception as error:
             return _internal_error(error)
+
+    def _check_that_sentences_can_decide(self, explained: bool) -> None:
+        if explained:
+            raise InvalidRequest("premise_sentences is not read here: send the sentence that decides")
+        if not RANKS.keys() <= {*self.checkpoint.labels}:
+            raise InvalidRequest(
+                "premise_sentences needs a model with the labels entailment and contradiction"
+            )
 
     def _infer(self, requests: Sequence[EncodedRequest]) -> Inference:
         """The results of all pairs; where that fails as a whole, of each request by itself."""
@@ -254,22 +275,26 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
     def _answer(
         self, encoded: EncodedRequest, results: Iterable[Probabilities | InferenceFailed]
     ) -> Response | RequestError:
-        request, answers = encoded.request, []
+        request, labels, answers = encoded.request, self.checkpoint.labels, []
+        whole = iter(encoded.whole)
         found = iter(list(results))  # all of them, also where one is an error
         occlusions: Sequence[Occlusion | None] = [None] * len(request.pairs)
         if isinstance(encoded, ExplainedRequest):
             occlusions = encoded.occlusions
         try:
-            for pair, whole, occlusion in zip(request.pairs, encoded.whole, occlusions, strict=True):
+            for pair, occlusion in zip(request.pairs, occlusions, strict=True):
+                cut = [each.truncated for each in islice(whole, len(request.sentences) or 1)]
                 own = []
-                for result in islice(found, len(occlusion.pairs) if occlusion else 1):
+                for result in islice(found, len(occlusion.pairs) if occlusion else len(cut)):
                     if isinstance(result, InferenceFailed):
                         return result.at(pair.where)
                     own.append(result)
                 explanation = occlusion.explain(own) if occlusion else None
-                answers.append(
-                    make_answer(pair, self.checkpoint.labels, own[0], whole.truncated, explanation)
-                )
+                index, sentence = 0, None
+                if request.sentences:
+                    index = deciding(labels, own)
+                    sentence = DecidingSentence(index, request.sentences[index], cut[index])
+                answers.append(make_answer(pair, labels, own[index], any(cut), explanation, sentence))
             return render(request, answers, self.identity)
         except Exception as error:
             return _internal_error(error)

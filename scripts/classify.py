@@ -16,10 +16,17 @@ from typing import Any
 
 from handler.answer import KOREAN
 from handler.request import SentencePair
-from scripts.command_line.arguments import argument_parser, positive_integer, run
+from scripts.command_line.arguments import (
+    add_topic_arguments,
+    argument_parser,
+    has_topics,
+    positive_integer,
+    run,
+)
 from scripts.pairs.classification import RETRIES, classify_file
 from scripts.pairs.client import DEFAULT_URL, TOKEN, Client
 from scripts.pairs.reader import PairFile
+from scripts.pairs.topics import TEMPLATE, Topics
 
 BAR = 40
 """Characters of a bar that stands for certainty."""
@@ -58,7 +65,8 @@ def main() -> int:
     parser = argument_parser(
         __doc__ or "",
         'python scripts/classify.py "아이가 공원에서 자전거를 탄다." "아이가 자전거를 타지 않는다."\n'
-        "  python scripts/classify.py --input pairs.csv --output predictions.csv",
+        "  python scripts/classify.py --input pairs.csv --output predictions.csv\n"
+        "  python scripts/classify.py --input texts.csv --output topics.csv --labels 정치,경제,스포츠",
     )
     parser.add_argument("premise", nargs="?", help="전제")
     parser.add_argument("hypothesis", nargs="?", help="가설")
@@ -87,11 +95,17 @@ def main() -> int:
         "--concurrency", type=positive_integer, default=4, help="requests in flight (default: 4)"
     )
     files.add_argument("--force", action="store_true", help="start over, and replace the output")
+    add_topic_arguments(parser, TEMPLATE)
     arguments = parser.parse_args()
+    topics = None
+    if has_topics(parser, arguments):
+        topics = Topics.of(arguments.labels, arguments.template, arguments.multi)
     if arguments.input:
         if arguments.premise or not arguments.output or arguments.explain:
             parser.error("--input needs --output, no texts, and no --explain")
-        return _classify_file(arguments)
+        return _classify_file(arguments, topics)
+    if topics:
+        parser.error("--labels needs --input and --output")
     if not arguments.hypothesis or arguments.output:
         parser.error("give a premise and a hypothesis, or --input and --output")
     with Client(arguments.url, arguments.model, os.environ.get(TOKEN)) as client:
@@ -101,12 +115,17 @@ def main() -> int:
     return 0
 
 
-def _classify_file(arguments: argparse.Namespace) -> int:
-    source = PairFile.survey(arguments.input, arguments.premise_column, arguments.hypothesis_column)
+def _classify_file(arguments: argparse.Namespace, topics: Topics | None) -> int:
+    if topics:
+        source = PairFile.survey_texts(arguments.input, arguments.text_column)
+    else:
+        source = PairFile.survey(arguments.input, arguments.premise_column, arguments.hypothesis_column)
     with Client(
         arguments.url, arguments.model, os.environ.get(TOKEN), RETRIES, connections=arguments.concurrency
     ) as client:
-        summary = classify_file(source, arguments.output, client, arguments.concurrency, arguments.force)
+        summary = classify_file(
+            source, arguments.output, client, arguments.concurrency, arguments.force, topics
+        )
     print(f"wrote {arguments.output}: {summary.to_text()}")
     return 0
 

@@ -8,10 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.command_line.arguments import argument_parser, run
+from scripts.command_line.arguments import add_topic_arguments, argument_parser, has_topics, run
 from scripts.pairs.client import DEFAULT_URL, TOKEN
 from scripts.pairs.evaluation import evaluate_checkpoint, evaluate_url
 from scripts.pairs.labelled import read_labelled_pairs
+from scripts.pairs.topics import TEMPLATE, Topics
 
 
 def main() -> int:
@@ -38,14 +39,18 @@ def main() -> int:
         metavar="LABEL",
         help="what the numbers 0, 1, ... in the file mean (default: the model's labels in their order)",
     )
+    add_topic_arguments(parser, TEMPLATE)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
-    pairs = read_labelled_pairs(arguments.data)
+    topics = None
+    if has_topics(parser, arguments):
+        topics = Topics.of(arguments.labels, arguments.template, arguments.multi)
+    pairs = read_labelled_pairs(arguments.data, arguments.text_column, single=topics is not None)
     if arguments.url:
         token = os.environ.get(TOKEN)
-        result = evaluate_url(arguments.url, pairs, arguments.model, token, arguments.label_order)
+        result = evaluate_url(arguments.url, pairs, arguments.model, token, arguments.label_order, topics)
     else:
-        result = evaluate_checkpoint(arguments.checkpoint, pairs, arguments.label_order)
+        result = evaluate_checkpoint(arguments.checkpoint, pairs, arguments.label_order, topics)
     print(json.dumps(asdict(result), ensure_ascii=False, indent=2) if arguments.json else result.to_text())
     return 0
 

@@ -41,6 +41,28 @@ def positive_number(text: str) -> float:
     return number
 
 
+def add_topic_arguments(parser: argparse.ArgumentParser, template: str) -> None:
+    """Add the options by which a verb takes texts and labels instead of pairs."""
+    group = parser.add_argument_group("topics: which of some labels a text is about")
+    group.add_argument("--labels", metavar="LABEL,LABEL", help="such as 정치,경제,스포츠")
+    group.add_argument(
+        "--template",
+        metavar="TEXT",
+        default=template,
+        help=f"a hypothesis with {{}} for the label (default: {template})",
+    )
+    group.add_argument("--multi", action="store_true", help="a text may have several of the labels, or none")
+    group.add_argument("--text-column", metavar="NAME", help="default: text, sentence, document, 본문, ...")
+
+
+def has_topics(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> bool:
+    """Whether topics are asked for; options of theirs without labels end the verb."""
+    template = arguments.template != parser.get_default("template")
+    if not arguments.labels and (template or arguments.multi or arguments.text_column):
+        parser.error("--template, --multi and --text-column need --labels")
+    return bool(arguments.labels)
+
+
 def run(command: Callable[[], int | None]) -> int:
     """Run a verb's body: 0 it did what was asked, 1 it couldn't (one line on stderr says why), 130 Ctrl-C.
 

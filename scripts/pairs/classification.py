@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ from scripts.pairs.client import Client, ServiceRefusedError
 from scripts.pairs.output_layout import OutputLayout, Prediction
 from scripts.pairs.reader import PairFile, Row
 from scripts.pairs.resumable_output import ResumableOutput
+from scripts.pairs.topics import Topics
 
 PAIRS = 32
 """Largest number of pairs in one request."""
@@ -69,7 +72,12 @@ class Summary:
 
 
 def classify_file(
-    source: PairFile, output: Path, client: Client, concurrency: int = 4, force: bool = False
+    source: PairFile,
+    output: Path,
+    client: Client,
+    concurrency: int = 4,
+    force: bool = False,
+    topics: Topics | None = None,
 ) -> Summary:
     """Classify every row of `source` into `output`, or continue a run that was stopped.
 
@@ -80,6 +88,7 @@ def classify_file(
         client: a client that retries, so that a restart of the service doesn't end the run.
         concurrency: requests in flight.
         force: start over and replace `output`.
+        topics: labels to choose from for the text of each row, instead of the model's labels for its pair.
 
     Raises:
         OutputError: `output` can't be written, or belongs to another task.
@@ -87,24 +96,30 @@ def classify_file(
     """
     # A first request shows the labels, and that the service answers, before anything is written.
     (first,) = client.classify([SentencePair("비가 온다.", "비가 온다.")], retries=2)
+    ask = partial(_predictions, client)
+    if topics:
+        first = topics.ask(client, "비가 온다.")
+        ask = partial(_topics, client, topics)
     layout = OutputLayout.of(output, source, tuple(first["probabilities"]))
-    task = {
+    task: dict[str, Any] = {
         "input": source.file.sha256,
         "columns": [source.found.premise, source.found.hypothesis],
         "labels": list(layout.labels),
     }
+    if topics:
+        task |= {"template": topics.template, "multi": topics.multi}
     began = time.monotonic()
     with ResumableOutput(output, task, layout.header(), force) as written:
         resumed = written.rows
         pool = ThreadPoolExecutor(concurrency)
-        bar = tqdm(total=source.rows, initial=resumed, unit="pair", disable=None)
+        bar = tqdm(total=source.rows, initial=resumed, unit="row", disable=None)
         waiting: deque[tuple[list[Row], Future[list[Prediction]]]] = deque()
         requests = _requests(source.read(resumed))
         try:
             while True:
                 # Twice as many as are in flight, so that a slow first one keeps no thread idle.
                 while len(waiting) < 2 * concurrency and (rows := next(requests, None)):
-                    waiting.append((rows, pool.submit(_predictions, client, rows)))
+                    waiting.append((rows, pool.submit(ask, rows)))
                 if not waiting:
                     break
                 rows, future = waiting.popleft()
@@ -147,6 +162,25 @@ def _predictions(client: Client, rows: Sequence[Row]) -> list[Prediction]:
     return [next(asked) if isinstance(row.pair, SentencePair) else str(row.pair) for row in rows]
 
 
+def _topics(client: Client, topics: Topics, rows: Sequence[Row]) -> list[Prediction]:
+    """The topics of each row's text, in order; rows without a text aren't sent."""
+    found: list[Prediction] = []
+    for row in rows:
+        try:
+            text = row.pair
+            found.append(topics.ask(client, text.premise) if isinstance(text, SentencePair) else str(text))
+        except ServiceRefusedError as error:
+            if not _is_fault_of_row(error):
+                raise
+            found.append(error.message)
+    return found
+
+
+def _is_fault_of_row(error: ServiceRefusedError) -> bool:
+    # 413 without a type comes from TorchServe or a gateway, which say no more.
+    return error.kind in ROW_FAULTS or error.status == 413
+
+
 def _ask(client: Client, pairs: list[SentencePair]) -> list[Prediction]:
     """Send all pairs in one request; where they are refused for one of them, halve until it is alone."""
     if not pairs:
@@ -154,8 +188,7 @@ def _ask(client: Client, pairs: list[SentencePair]) -> list[Prediction]:
     try:
         return list(client.classify(pairs))
     except ServiceRefusedError as error:
-        # 413 without a type comes from TorchServe or a gateway, which say no more.
-        if error.kind not in ROW_FAULTS and error.status != 413:
+        if not _is_fault_of_row(error):
             raise
         if len(pairs) == 1:
             return [error.message.removeprefix("[0].").removeprefix("[0]: ")]

@@ -97,8 +97,18 @@ class Client:
             ServiceRefusedError: one of the pairs, or all together, are refused; `status` says how.
             ServiceUnreachableError: no answer came.
         """
-        body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
         url = self.url.replace("/predictions/", "/explanations/") if explain else self.url
+        body = [{"premise": pair.premise, "hypothesis": pair.hypothesis} for pair in pairs]
+        return self._ask(url, body, retries)
+
+    def classify_many(
+        self, premise: str, hypotheses: Sequence[str], retries: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Send one premise with many hypotheses, and return an answer for each; raises as `classify` does."""
+        return self._ask(self.url, {"premise": premise, "hypotheses": list(hypotheses)}, retries)
+
+    def _ask(self, url: str, body: Any, retries: int | None) -> list[dict[str, Any]]:
+        """Send a body, again where it may pass, and return the list that answers it."""
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
             last = attempt == retries
@@ -116,7 +126,7 @@ class Client:
             time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _post(self, url: str, body: list[dict[str, str]]) -> list[dict[str, Any]]:
+    def _post(self, url: str, body: Any) -> list[dict[str, Any]]:
         try:
             # A redirect would carry the texts to another place than the one that was given.
             answer = self._session.post(url, json=body, timeout=self._timeout, allow_redirects=False)

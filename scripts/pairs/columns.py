@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,9 @@ from scripts.pairs.text_file import DataError
 
 KNOWN_TEXTS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("전제", "가설"))
 """Names by which the two texts are found where none are given; capitals don't matter."""
+
+KNOWN_SINGLE = ("text", "sentence", "document", "premise", "본문", "내용", "문장", "텍스트", "글", "전제")
+"""Names by which a text that stands alone is found, the first first."""
 
 KNOWN_LABELS = ("gold_label", "label", "정답", "레이블", "라벨")
 
@@ -48,7 +52,31 @@ class Columns:
             texts.append(name)
         if texts[0] == texts[1]:
             raise DataError(f"premise and hypothesis can't both be column {texts[0]!r}")
-        return cls(texts[0], texts[1], next((folded[name] for name in KNOWN_LABELS if name in folded), None))
+        return cls(texts[0], texts[1], _label(folded))
+
+    @classmethod
+    def find_single(cls, path: Path, names: tuple[str, ...], text: str | None = None) -> Self:
+        """Find the column of a text that stands alone, which is premise and hypothesis; the only one will do.
+
+        Raises:
+            DataError: the column is missing.
+        """
+        folded = {fold(name): name for name in reversed(names)}
+        wanted = (fold(text),) if text else KNOWN_SINGLE
+        found = next((folded[name] for name in wanted if name in folded), None)
+        if found is None and not text and len(names) == 1:
+            found = names[0]
+        if found is None:
+            missing = f"no column {text!r}" if text else "no known column for the text"
+            raise DataError(
+                f"{path} has {missing}; its columns are {', '.join(names)[:150]}: "
+                "name the right one with --text-column"
+            )
+        return cls(found, found, _label(folded))
+
+
+def _label(folded: Mapping[str, str]) -> str | None:
+    return next((folded[name] for name in KNOWN_LABELS if name in folded), None)
 
 
 def fold(text: str) -> str:

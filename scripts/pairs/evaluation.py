@@ -17,6 +17,7 @@ from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client
 from scripts.pairs.labelled import LabelledPair, class_numbers, name_numbers
 from scripts.pairs.text_file import DataError
+from scripts.pairs.topics import Topics
 
 BATCH = 32
 """Pairs in one request or one call of the engine."""
@@ -39,6 +40,8 @@ class Evaluation:
     """Pairs without a gold label ("-")."""
     accuracy: float
     """Share of pairs whose most probable label is the right one."""
+    most_frequent: float
+    """Accuracy of always answering the label that is the most frequent among these pairs."""
     calibration_error: float
     """Expected difference between confidence and accuracy, over 15 bins: 0 is perfect."""
     labels: tuple[str, ...]
@@ -56,7 +59,10 @@ class Evaluation:
             figures.append(("skipped", f"{self.skipped} without a gold label"))
         if self.label_numbers:
             figures.append(("numbers", name_numbers(self.label_numbers)))
-        figures += [("accuracy", f"{self.accuracy:.2%}"), ("ECE", f"{self.calibration_error:.4f}")]
+        figures.append(
+            ("accuracy", f"{self.accuracy:.2%} (always the most frequent: {self.most_frequent:.2%})")
+        )
+        figures.append(("ECE", f"{self.calibration_error:.4f}"))
         rows = [("true \\ predicted", *self.labels, "F1")]
         for label, counts in zip(self.labels, self.confusion, strict=True):
             rows.append((label, *map(str, counts), f"{self.f1[label]:.4f}"))
@@ -112,6 +118,7 @@ def measure(
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (truth, predicted), 1)
     correct = predicted == truth
+    most_frequent = np.bincount(truth).max() / len(truth)
     hits = confusion.diagonal()
     totals = confusion.sum(axis=0) + confusion.sum(axis=1)
     scores = np.divide(2 * hits, totals, out=np.zeros(len(labels)), where=totals > 0)
@@ -120,6 +127,7 @@ def measure(
         pairs=len(truth),
         skipped=skipped,
         accuracy=float(correct.mean()),
+        most_frequent=float(most_frequent),
         calibration_error=expected_calibration_error(probabilities.max(axis=1), correct),
         labels=tuple(labels),
         confusion=tuple(tuple(map(int, row)) for row in confusion),
@@ -148,8 +156,11 @@ def evaluate_url(
     model: str = "nli",
     token: str | None = None,
     label_order: Sequence[str] | None = None,
+    topics: Topics | None = None,
 ) -> Evaluation:
     """Evaluate a served model; `model` may pin a version, as `nli/2.0`.
+
+    With `topics`, the pairs' premises are texts, and their labels topics.
 
     Raises:
         DataError: a label is missing or not the model's.
@@ -163,14 +174,23 @@ def evaluate_url(
             answers = client.classify(batch)
             return np.array([[answer["probabilities"][label] for label in labels] for answer in answers])
 
+        def predict_topics(batch: Sequence[SentencePair]) -> NDArray[np.float64]:
+            found = [topics.ask(client, pair.premise) for pair in batch] if topics else []
+            return np.array([list(each["probabilities"].values()) for each in found])
+
         name = f"{served['name']} {served['version']} at {client.url}"
+        if topics:
+            return evaluate(name, topics.labels, predict_topics, pairs, label_order, threads=2)
         return evaluate(name, labels, predict, pairs, label_order, threads=2)
 
 
 def evaluate_checkpoint(
-    folder: Path, pairs: Sequence[LabelledPair], label_order: Sequence[str] | None = None
+    folder: Path,
+    pairs: Sequence[LabelledPair],
+    label_order: Sequence[str] | None = None,
+    topics: Topics | None = None,
 ) -> Evaluation:
-    """Evaluate a converted checkpoint in this process.
+    """Evaluate a converted checkpoint in this process; `topics` as in `evaluate_url`.
 
     Raises:
         DataError: a label is missing or not the model's.
@@ -180,7 +200,14 @@ def evaluate_checkpoint(
     from scripts.pairs.local_model import LocalModel
 
     checkpoint = Checkpoint.read(folder)
-    class_numbers(pairs, checkpoint.labels, label_order)
+    labels = topics.labels if topics else checkpoint.labels
+    class_numbers(pairs, labels, label_order)
     model = LocalModel(checkpoint)
-    name = f"{checkpoint.name} in {folder}"
-    return evaluate(name, checkpoint.labels, model.probabilities, pairs, label_order)
+
+    def predict(batch: Sequence[SentencePair]) -> NDArray[np.float64]:
+        if not topics:
+            return model.probabilities(batch)
+        answers = model.probabilities([each for pair in batch for each in topics.pairs(pair.premise)])
+        return topics.probabilities(answers.reshape(len(batch), len(labels), -1), checkpoint.labels)
+
+    return evaluate(f"{checkpoint.name} in {folder}", labels, predict, pairs, label_order)

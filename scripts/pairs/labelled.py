@@ -50,14 +50,15 @@ def name_numbers(labels: Sequence[str]) -> str:
     return ", ".join(f"{number} {label}" for number, label in enumerate(labels))
 
 
-def read_labelled_pairs(file: Path) -> list[LabelledPair]:
-    """Read every pair of a file that `PairFile` reads.
+def read_labelled_pairs(file: Path, text: str | None = None, single: bool = False) -> list[LabelledPair]:
+    """Read every pair of a file that `PairFile` reads, or every text of a column where `single` says so.
 
     Raises:
         DataError: the file can't be read, or a row holds no usable pair.
     """
+    source = PairFile.survey_texts(file, text) if single else PairFile.survey(file)
     pairs = []
-    for row in PairFile.survey(file).read():
+    for row in source.read():
         where = f"{file}, row {row.number}"
         if isinstance(row.pair, RequestError):
             raise DataError(f"{where}: {row.pair}")

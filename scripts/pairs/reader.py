@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -73,6 +74,15 @@ class PairFile:
         Raises:
             DataError: the file can't be read, or not as what its name says, or a column is missing.
         """
+        return cls._survey(path, partial(Columns.find, premise=premise, hypothesis=hypothesis))
+
+    @classmethod
+    def survey_texts(cls, path: Path, text: str | None = None) -> Self:
+        """The same for a file whose rows hold one text, in the column `text`; their pairs have it twice."""
+        return cls._survey(path, partial(Columns.find_single, text=text))
+
+    @classmethod
+    def _survey(cls, path: Path, find: Callable[[Path, tuple[str, ...]], Columns]) -> Self:
         kind = _kind(path)
         try:
             file = TextFile.survey(path)
@@ -92,7 +102,7 @@ class PairFile:
         if not columns:
             first = next(surveyed.read())
             raise DataError(f"{path} holds no pairs; its first row: {first.pair}")
-        found = Columns.find(path, tuple(columns), premise, hypothesis)
+        found = find(path, tuple(columns))
         return replace(surveyed, rows=count, columns=tuple(columns), found=found)
 
     def read(self, start: int = 0) -> Iterator[Row]:

@@ -77,6 +77,24 @@ def good_hypotheses(random: random.Random) -> Case:
     return Case("many hypotheses", body, pairs=tuple(SentencePair(premise, each) for each in several))
 
 
+def good_sentences(random: random.Random) -> Case:
+    one = pair(random)  # of one line and without an end, since what follows a full stop would be a sentence
+    one = SentencePair(one.premise.replace(".", ""), one.hypothesis)
+    return Case("a premise by sentences", dump(plain(one) | {"premise_sentences": True}), pairs=(one,))
+
+
+def bad_sentences(random: random.Random) -> Case:
+    wrong: list[Any] = [None, 1, "네", [], {}]
+    content = plain(pair(random)) | {"premise_sentences": random.choice(wrong)}
+    return Case("wrong premise_sentences", dump(content), 400, "invalid_request")
+
+
+def bad_sentences_too_many(random: random.Random) -> Case:
+    content = plain(SentencePair("비가 온다. " * random.choice([65, 5000]), "가"))
+    body = dump(content | {"premise_sentences": True})
+    return Case("too many sentences", body, 413, "limit_exceeded")
+
+
 def good_codec(random: random.Random) -> Case:
     one = SentencePair("비가 온다.", f"날씨가 {random.randint(0, 999)}")
     codec, named = random.choice([("cp949", "euc-kr"), ("utf-16", "utf-16"), ("utf-8-sig", "utf-8")])
@@ -273,6 +291,7 @@ GOOD: list[Maker] = [
     good_single,
     good_list,
     good_hypotheses,
+    good_sentences,
     good_codec,
     good_odd_text,
     good_extra_keys,
@@ -283,6 +302,7 @@ BAD: list[Maker] = [
     bad_key_twice, bad_number, bad_nesting, bad_charset, bad_form, bad_form_field, bad_multipart, bad_tensor,
     bad_instances, bad_too_many, bad_too_long, bad_binary, bad_length, bad_compressed, bad_bomb, bad_encoding,
     bad_json_as_form, bad_hypotheses, bad_hypothesis, bad_hypotheses_too_many,
+    bad_sentences, bad_sentences_too_many,
 ]  # fmt: skip
 
 

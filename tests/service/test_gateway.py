@@ -345,6 +345,35 @@ def test_large_bodies_are_counted_apart_and_leave_small_ones_their_rate(echo: Ga
     assert {ask(b"0" * 999).status_code for _ in range(9)} == {200}
 
 
+def test_a_small_body_of_many_hypotheses_costs_no_more_than_its_rate_is_for(gateway: Gateway) -> None:
+    small = {"premise": "가 나 " * 15, "hypotheses": ["다"] * 60}
+    assert len(json.dumps(small)) < 1000
+    refused = post(gateway, "/predictions/nli", small)
+    assert (refused.status_code, refused.json()["type"]) == (413, "limit_exceeded")
+    assert "at most 1024 are allowed for a body of its size" in refused.json()["message"]
+    labels = {
+        "premise": "비가 온다.",
+        "hypotheses": [f"이 글은 {each}에 관한 글이다." for each in "가나다라"],
+    }
+    assert len(post(gateway, "/predictions/nli", labels).json()) == 4
+    large = small | {"hypotheses": ["다" * 10] * 60}
+    assert len(post(gateway, "/predictions/nli", large).json()) == 60
+
+
+def test_many_hypotheses_in_a_large_body_count_as_a_large_one(gateway: Gateway) -> None:
+    person = client()
+    body = {"premise": "비가 온다.", "hypotheses": [f"{number} 비가 온다." for number in range(64)]}
+
+    def ask(_: int) -> requests.Response:
+        return requests.post(f"{gateway.url}/predictions/nli", json=body, headers=person, timeout=60)
+
+    with ThreadPoolExecutor(9) as clients:
+        answers = list(clients.map(ask, range(9)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert all(len(answer.json()) == 64 for answer in answers if answer.status_code == 200)
+    assert requests.post(f"{gateway.url}/api", json=PAIR, headers=person, timeout=60).status_code == 200
+
+
 def test_explanations_are_let_through_and_have_a_rate_of_their_own(gateway: Gateway) -> None:
     person = client()
 

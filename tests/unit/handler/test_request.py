@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,34 @@ def test_one_premise_with_many_hypotheses() -> None:
 def test_a_premise_tensor_of_one_row_goes_with_every_hypothesis() -> None:
     request = parse(tensors(["하나"], ["둘", "셋"]))
     assert request.pairs == (SentencePair("하나", "둘"), SentencePair("하나", "셋"))
+
+
+@pytest.mark.parametrize("value", [True, "true"])
+def test_a_premise_by_sentences_is_read_with_each_hypothesis(value: object) -> None:
+    text = "하나다. 둘이다."
+    one = parse({"premise": text, "hypothesis": "셋", "premise_sentences": value})
+    assert (one.pairs, one.shape) == ((SentencePair(text, "셋"),), Shape.SINGLE)
+    assert one.pairs_to_read == (SentencePair("하나다.", "셋"), SentencePair("둘이다.", "셋"))
+    many = parse({"premise": "하나다", "hypotheses": ["둘", "셋"], "premise_sentences": value})
+    assert many.pairs_to_read == many.pairs
+    assert [(each.start, each.end) for each in one.sentences] == [(0, 4), (5, 9)]
+
+
+@pytest.mark.parametrize("value", [False, "false"])
+def test_a_premise_is_read_whole_where_sentences_are_not_asked_for(value: object) -> None:
+    assert parse(GOOD | {"premise_sentences": value}) == Request((PAIR,), Shape.SINGLE)
+
+
+def test_a_form_may_ask_for_sentences() -> None:
+    form = GOOD | {"premise_sentences": "true"}
+    fields = {name: text.encode() for name, text in form.items()}
+    assert len(parse_request(fields, BodyHeaders(FORM), LIMITS).sentences) == 1
+    assert len(parse(urlencode(form).encode(), FORM_OF_GATEWAY).sentences) == 1
+
+
+def test_a_premise_of_signs_alone_is_one_sentence() -> None:
+    request = parse({"premise": "?! ...", "hypothesis": "나", "premise_sentences": True})
+    assert request.pairs_to_read == (SentencePair("?! ...", "나"),)
 
 
 @pytest.mark.parametrize("premise", ["\x01" * 20, '"' * 20, "가" * 20])
@@ -157,6 +186,27 @@ REFUSED: list[tuple[str, Any, type[RequestError], str]] = [
     ("no hypotheses", {"premise": "가", "hypotheses": []}, InvalidRequest, "hypotheses holds no pair"),
     ("a hypothesis as hypotheses", {"premise": "가", "hypotheses": "나"}, InvalidRequest, "not a string"),
     ("too many hypotheses", {"premise": "가", "hypotheses": ["나"] * 4}, LimitExceeded, "4 pairs in one"),
+    (
+        "too many sentences",
+        {"premise": "가. 나. 다. 라.", "hypothesis": "마", "premise_sentences": True},
+        LimitExceeded,
+        "premise has 4 sentences, each a pair with each of 1 hypotheses; at most 3 pairs are allowed: "
+        "send at most 3 sentences at once",
+    ),
+    (
+        "sentences by hypotheses that are too many",
+        {"premise": "가. 나.", "hypotheses": ["다", "라"], "premise_sentences": True},
+        LimitExceeded,
+        "send at most 1 sentences at once",
+    ),
+    ("sentences by null", GOOD | {"premise_sentences": None}, InvalidRequest, "must be true or false"),
+    ("sentences by 1", GOOD | {"premise_sentences": 1}, InvalidRequest, "must be true or false"),
+    (
+        "sentences in a list",
+        [GOOD | {"premise_sentences": True}],
+        InvalidPair,
+        "[0].premise_sentences is read only in a body of one premise",
+    ),
     ("both", GOOD | {"hypotheses": ["나"]}, InvalidRequest, "both 'hypothesis' and 'hypotheses'"),
     (
         "a blank hypothesis",
@@ -264,7 +314,17 @@ json_values = st.recursive(
         st.lists(inner)
         | st.dictionaries(
             st.sampled_from(
-                ["premise", "hypothesis", "hypotheses", "instances", "inputs", "id", "data", "name"]
+                [
+                    "premise",
+                    "hypothesis",
+                    "hypotheses",
+                    "premise_sentences",
+                    "instances",
+                    "inputs",
+                    "id",
+                    "data",
+                    "name",
+                ]
             )
             | st.text(),
             inner,

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from handler.batcher import ModelBatch
 from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.engine import Engine, Inference
 from handler.errors import ConfigurationError, InferenceFailed
+from handler.recording import RequestRecord
 from handler.recording.recorder import FLUSH_SECONDS
 from handler.request import read_pair
 from handler.service import NliHandler
@@ -198,6 +200,56 @@ def test_each_request_of_a_mixed_batch_is_answered_by_itself(worker: Worker) -> 
     assert answers[8][1]["probabilities"] == pytest.approx(answers[0][1]["probabilities"], abs=1e-6)
     assert answers[5][1].items() < answers[0][1].items()
     assert worker.service.context.get_response_content_type(1) == "application/json; charset=utf-8"
+
+
+def test_a_premise_by_sentences_is_one_answer_of_several_pairs(worker: Worker) -> None:
+    texts = ["비가 온다.", "책을 읽는다.", "날씨가 맑다."]
+    body = {"premise": " ".join(texts), "hypotheses": ["비가 온다.", "책이 있다."], "premise_sentences": True}
+    pairs = [{"premise": text, "hypothesis": "책이 있다."} for text in texts]
+    (status, both), _, (_, alone) = worker.answers(message(body), message(PAIR), message(pairs))
+    assert (status, [answer["hypothesis"] for answer in both]) == (200, body["hypotheses"])
+    sentence = both[1]["sentence"]
+    assert both[1]["premise"][sentence["start"] : sentence["end"]] == sentence["text"]
+    assert texts[sentence["index"]] == sentence["text"]
+    assert both[1]["probabilities"] == pytest.approx(alone[sentence["index"]]["probabilities"], abs=1e-6)
+    assert (both[1]["truncated"], sentence["truncated"]) == (False, False)
+
+
+def test_a_premise_by_sentences_counts_each_pair_and_one_prediction(worker: Worker) -> None:
+    body = PAIR | {"premise": "비가 온다. 책이 있다.", "premise_sentences": True}
+    item = worker.handler._prepare(0, worker.receive(message(body))[0])
+    assert isinstance(item, EncodedRequest)
+    record = RequestRecord.of("id", item, Response(b"", labels=("neutral",)))
+    assert (record.pairs, record.labels, record.tokens) == (2, ("neutral",), item.tokens)
+
+
+def test_sentences_are_refused_where_they_can_t_decide(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = PAIR | {"premise_sentences": True}
+    (status, error) = worker.answers(message(body, EXPLAIN), message(PAIR))[0]
+    assert (status, error["type"]) == (400, "invalid_request")
+    assert "send the sentence that decides" in error["message"]
+    others = replace(worker.handler.checkpoint, labels=("same", "different", "neutral"))
+    monkeypatch.setattr(worker.handler, "checkpoint", others)
+    (status, error) = worker.answers(message(body), message(PAIR))[0]
+    assert "needs a model with the labels entailment and contradiction" in error["message"]
+
+
+def test_a_gateway_may_bound_what_a_small_body_costs(worker: Worker) -> None:
+    body = {"premise": "가 " * 60, "hypotheses": ["나"] * 60}
+    bounded = JSON | {"X-Max-Tokens": "1024"}
+    answers = worker.answers(message(body, bounded), message(PAIR, bounded), message(body))
+    assert [status for status, _ in answers] == [413, 200, 200]
+    assert answers[0][1]["type"] == "limit_exceeded"
+    assert answers[0][1]["message"].startswith("the request has 3840 tokens; at most 1024 are allowed")
+
+
+def test_a_body_of_many_hypotheses_is_taken_for_a_larger_one(worker: Worker) -> None:
+    one, many = ({"body": json.dumps(body).encode()} for body in (PAIR, {"premise": "가", "hypotheses": []}))
+    worker.receive(message(PAIR), message(PAIR))
+    assert worker.handler._arrival(0, one, 0).size == len(one["body"])
+    assert worker.handler._arrival(1, many, 0).size == module.MANY_SHARE * len(many["body"])
 
 
 def test_forms_are_read(worker: Worker) -> None:
