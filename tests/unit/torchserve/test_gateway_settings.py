@@ -89,6 +89,8 @@ def test_the_configuration_holds_what_was_asked_for() -> None:
         "zone=requests:10m rate=20r/s;",
         "limit_req zone=requests burst=40 nodelay;",
         "zone=large_bodies:10m rate=3r/s;",
+        "zone=explanations:10m rate=171r/m;",
+        "limit_req zone=explanations burst=5 nodelay;",
         "worker_connections 1000;",
         "worker_rlimit_nofile 2000;",
     ):
