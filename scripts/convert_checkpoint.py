@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.command_line.arguments import argument_parser, run
 from scripts.model.conversion import convert_checkpoint
-from scripts.model.source import choose_checkpoint
+from scripts.model.weights import choose_checkpoint
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def sentencepiece_tokenizer(file: Path, settings: Mapping[str, Any]) -> PreTrain
     if model.trainer_spec.model_type != UNIGRAM:
         raise ConfigurationError(f"{file} is no unigram model, as a BERT's SentencePiece vocabulary is")
     scores = {
-        piece.piece: piece.score - LESS_LIKELY * _joins_number_and_comma(piece.piece)
+        piece.piece: piece.score - LESS_LIKELY * bool(re.search(r"\d,$", piece.piece))
         for piece in model.pieces
     }
     listed = file.with_name("vocab.txt")
@@ -88,7 +89,3 @@ def sentencepiece_tokenizer(file: Path, settings: Mapping[str, Any]) -> PreTrain
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **{role: name for role, name in controls.items() if name in order},
     )
-
-
-def _joins_number_and_comma(piece: str) -> bool:
-    return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()

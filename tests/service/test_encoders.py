@@ -24,7 +24,7 @@ from handler.engine import Engine, load_engine
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from scripts import PROJECT
-from scripts.model import agreement
+from scripts.model import export
 from scripts.model.conversion import convert_checkpoint
 from scripts.model.packed_bert import PackedBert
 from scripts.model.precision import write_model
@@ -163,7 +163,7 @@ def test_a_graph_that_disagrees_with_pytorch_is_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make(tmp_path / "x", "bert", {})
-    monkeypatch.setattr(agreement, "LENGTHS", (2, 60))
+    monkeypatch.setattr(export, "LENGTHS", (2, 60))
     plain = PackedBert.forward
 
     def forward(self: PackedBert, *inputs: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from handler.encoding import PairEncoder
 from handler.request import SentencePair
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
-from scripts.model.source import choose_checkpoint
+from scripts.model.weights import choose_checkpoint
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe

@@ -19,7 +19,7 @@ from handler.engine import load_engine
 from scripts import PROJECT
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
-from scripts.model.source import choose_checkpoint
+from scripts.model.weights import choose_checkpoint
 from scripts.pairs.labelled import read_labelled_pairs
 from tests.making import write_labelled_pairs, write_pretrained
 

@@ -28,8 +28,7 @@ from scripts.convert_checkpoint import main
 from scripts.model.archive import check_checkpoint
 from scripts.model.conversion import convert_checkpoint
 from scripts.model.fitting import own_names
-from scripts.model.source import choose_checkpoint
-from scripts.model.weights import read_weights, sha256_of
+from scripts.model.weights import choose_checkpoint, read_weights, sha256_of
 from tests.commands import call
 from tests.making import VOCABULARY, random_weights, write_lightning_checkpoint, write_pretrained
 
