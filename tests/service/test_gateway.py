@@ -189,7 +189,9 @@ def test_headers_that_steer_the_service_stay_outside(gateway: Gateway) -> None:
 def test_the_service_learns_when_a_request_came_from_the_gateway_alone(echo: Gateway) -> None:
     before = time.time()
     sent = post(echo, "/api", **{"X-Request-Start": "t=1.000", "Authorization": "Bearer x", "Cookie": "x=y"})
-    assert sent.json().keys() == {"Host", "X-Answer", "X-Request-Start", "Content-Type", "Content-Length"}
+    assert sent.json().keys() == {
+        "Host", "X-Answer", "X-Max-Tokens", "X-Request-Start", "Content-Type", "Content-Length",
+    }  # fmt: skip
     arrived = re.fullmatch(r"t=(\d+\.\d{3})", sent.json()["X-Request-Start"])
     assert arrived
     assert before - 0.1 <= float(arrived[1]) <= time.time()
