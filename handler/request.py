@@ -158,6 +158,8 @@ def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
         return Request(_pairs(body, "", limits), Shape.LIST)
     if not isinstance(body, dict):
         raise InvalidRequest(f"the body must be an object or a list of objects, not {type_name(body)}")
+    if body.get(SENTENCES) and ("instances" in body or "inputs" in body):
+        raise InvalidRequest(f"{SENTENCES} is not read in bodies with instances or inputs")
     if "instances" in body:
         if not isinstance(body["instances"], list):
             raise InvalidRequest(f"instances must be a list, not {type_name(body['instances'])}")

@@ -54,6 +54,23 @@ def test_long_texts_are_cut_to_31_and_30_tokens_and_say_so(encoder: PairEncoder)
     assert encoded.truncated
 
 
+def test_a_text_that_pairs_share_is_tokenized_once(
+    encoder: PairEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    token_ids = PairEncoder._token_ids
+
+    def recorded(self: PairEncoder, texts: list[str]) -> list[list[int]]:
+        read.extend(texts)
+        return token_ids(self, texts)
+
+    pairs = [SentencePair("비가 온다.", "날씨가 맑다."), SentencePair("비가 온다.", "비가 온다.")]
+    expected = [encoder.encode([pair])[0] for pair in pairs]
+    monkeypatch.setattr(PairEncoder, "_token_ids", recorded)
+    assert encoder.encode(pairs) == expected
+    assert read == ["비가 온다.", "날씨가 맑다."]
+
+
 def test_decomposed_hangul_is_read_like_composed(encoder: PairEncoder) -> None:
     pair = SentencePair("남자가 책을 읽는다.", "비가 온다.")
     decomposed = SentencePair(

@@ -202,6 +202,18 @@ REFUSED: list[tuple[str, Any, type[RequestError], str]] = [
     ("sentences by null", GOOD | {"premise_sentences": None}, InvalidRequest, "must be true or false"),
     ("sentences by 1", GOOD | {"premise_sentences": 1}, InvalidRequest, "must be true or false"),
     (
+        "sentences of instances",
+        {"instances": [GOOD], "premise_sentences": True},
+        InvalidRequest,
+        "premise_sentences is not read in bodies with instances or inputs",
+    ),
+    (
+        "sentences of tensors",
+        tensors(["가"], ["나"], premise_sentences=True),
+        InvalidRequest,
+        "is not read in bodies with instances",
+    ),
+    (
         "sentences in a list",
         [GOOD | {"premise_sentences": True}],
         InvalidPair,
