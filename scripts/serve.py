@@ -10,11 +10,11 @@ from typing import get_args
 
 from handler.checkpoint import Precision
 from scripts import CONFIG, PROJECT
-from scripts.command_line.arguments import argument_parser, positive_integer, run
+from scripts.command_line.arguments import add_gateway_options, argument_parser, positive_integer, run
 from scripts.model.archive import archive_of
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.gateway import Gateway
-from scripts.torchserve.gateway_settings import Address, GatewaySettings, read_keys
+from scripts.torchserve.gateway_settings import Address, GatewaySettings, client_limits
 from scripts.torchserve.saved_state import SavedState, record_ready, record_start
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.service import plan, serve, sole_use
@@ -102,7 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gateway", action="store_true", help="start nginx in front of the service too")
     parser.add_argument("--gateway-port", type=int, default=8000, help="where it listens on loopback (8000)")
-    parser.add_argument("--gateway-keys", type=Path, metavar="FILE", help="API keys it wants, one a line")
+    parser.add_argument(
+        "--gateway-address",
+        type=Address.parse,
+        metavar="HOST:PORT",
+        help="for clients on other machines, such as 0.0.0.0:8000 (loopback, --gateway-port)",
+    )
+    add_gateway_options(parser, "gateway-")
     parser.add_argument(
         "--folder", type=Path, default=RUN, help="for logs and the saved state; of one service (.run)"
     )
@@ -150,10 +156,10 @@ def _store(arguments: argparse.Namespace) -> Path:
 def _gateway(arguments: argparse.Namespace, server: TorchServe) -> Gateway:
     settings = GatewaySettings(
         service=Address("127.0.0.1", server.ports.inference),
-        listen=Address("127.0.0.1", arguments.gateway_port),
+        listen=arguments.gateway_address or Address("127.0.0.1", arguments.gateway_port),
         readiness=server.ports.local_readiness,
         model=ArchiveName.of(server.archives[0]).model,
-        keys=read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+        **client_limits(arguments),
     )
     return Gateway(server.folder / "gateway.log", settings)
 

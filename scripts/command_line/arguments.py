@@ -6,6 +6,8 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from handler.errors import ServiceError
 from scripts import VERSION
@@ -21,6 +23,25 @@ def argument_parser(description: str, example: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION, help="print the project's version")
     return parser
+
+
+def add_gateway_options(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Add the options that say who may ask a gateway, and how often; read as `gateway_keys` and so on."""
+
+    def add(name: str, **options: Any) -> None:
+        dest = f"gateway_{name.replace('-', '_')}"
+        parser.add_argument(f"--{prefix}{name}", dest=dest, **options)
+
+    add("keys", type=Path, metavar="FILE", help="API keys, one a line (default: none needed)")
+    add(
+        "trusted-proxy",
+        action="append",
+        metavar="ADDRESS_OR_NETWORK",
+        help="a proxy whose X-Forwarded-For names the client; repeat it for more, 'none' trusts nobody "
+        "(loopback)",
+    )
+    add("rate", type=positive_integer, default=10, help="requests a second from one address (10)")
+    add("large-rate", type=positive_integer, default=1, help="of these with 1,000 bytes or more (1)")
 
 
 def positive_integer(text: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import resource
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from handler.errors import ConfigurationError
 from scripts import CONFIG
@@ -87,8 +89,10 @@ class GatewaySettings:
     """TorchServe's inference address."""
     listen: Address
     """Where clients connect."""
+    others: tuple[Address, ...] = ()
+    """Further services that answer the same; a request that one of them can't take goes to another one."""
     readiness: Address | None = None
-    """Where `GET /ready` is answered; None for the service's host, five ports up, as scripts/serve has it."""
+    """Where `GET /ready` is answered; None for each service's host, five ports up, as in scripts/serve."""
     model: str = "nli"
     """The served model's name in TorchServe's URLs."""
     keys: tuple[str, ...] = ()
@@ -117,6 +121,12 @@ class GatewaySettings:
                 raise ConfigurationError(
                     f"a trusted proxy is an address or a network such as 10.0.0.0/8, or none: {error}"
                 ) from None
+        if self.others and self.readiness:
+            raise ConfigurationError(
+                "with several services each is asked for readiness five ports up; leave the address out"
+            )
+        if len({self.service, *self.others}) <= len(self.others):
+            raise ConfigurationError("each service can be named once")
         for name in ("rate", "large_rate", "answer_seconds"):
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ConfigurationError(f"{name} must be from 1 to 1000000, not {getattr(self, name)}")
@@ -124,10 +134,12 @@ class GatewaySettings:
     def configuration(self, connections: int) -> str:
         """`config/nginx.conf`, filled in for so many connections."""
         keys = "".join(f'"~^Bearer {key}$" 0; ' for key in self.keys)
+        services = (self.service, *self.others)
+        probes = (self.readiness or Address(each.host, each.port + 5) for each in services)
         values = {
             "LISTEN": self.listen,
-            "SERVICE": self.service,
-            "READINESS": self.readiness or Address(self.service.host, self.service.port + 5),
+            "SERVICES": " ".join(f"server {each} max_fails=0;" for each in services),
+            "READINESS": " ".join(f"server {each} max_fails=0;" for each in probes),
             "MODEL": self.model,
             "ANSWER_SECONDS": self.answer_seconds,
             "KEYS": f"default 1; {keys}" if keys else "",
@@ -157,6 +169,21 @@ def possible_connections() -> int:
     if files < 512:
         raise ConfigurationError(f"the gateway needs 512 open files or more (ulimit -Hn is {files})")
     return min(CONNECTIONS, files // 2)
+
+
+def client_limits(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `GatewaySettings` that `add_gateway_options` asks for.
+
+    Raises:
+        ConfigurationError: the keys can't be used.
+    """
+    proxies = tuple(arguments.gateway_trusted_proxy or LOOPBACK)
+    return {
+        "keys": read_keys(arguments.gateway_keys) if arguments.gateway_keys else (),
+        "trusted_proxies": () if proxies == ("none",) else proxies,
+        "rate": arguments.gateway_rate,
+        "large_rate": arguments.gateway_large_rate,
+    }
 
 
 def read_keys(file: Path) -> tuple[str, ...]:

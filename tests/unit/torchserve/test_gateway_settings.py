@@ -79,8 +79,8 @@ def test_the_configuration_holds_what_was_asked_for() -> None:
     ).configuration(1000)
     for line in (
         "listen 127.0.0.1:8000 backlog=4096;",
-        "server 127.0.0.1:8080;",
-        "server 127.0.0.1:8085;",
+        "server 127.0.0.1:8080 max_fails=0;",
+        "server 127.0.0.1:8085 max_fails=0;",
         r"location ~ ^/((predictions|explanations)/\Qmine-2.0\E|",
         "proxy_pass http://service/predictions/mine-2.0;",
         "proxy_read_timeout 7s;",
@@ -98,12 +98,17 @@ def test_the_configuration_holds_what_was_asked_for() -> None:
     assert re.findall(r"\$\{[A-Z_]+\}", made) == []
     assert "predictions/nli" not in made
     elsewhere = GatewaySettings(service=SERVICE, listen=LISTEN, readiness=Address("probe", 1))
-    assert "server probe:1;" in elsewhere.configuration(1000)
+    assert "server probe:1 max_fails=0;" in elsewhere.configuration(1000)
+    several = GatewaySettings(service=SERVICE, listen=LISTEN, others=(Address("b", 80), Address("[::1]", 90)))
+    for servers in ("server b:80 max_fails=0; server [::1]:90", "server b:85 max_fails=0; server [::1]:95"):
+        assert servers in several.configuration(1000)
 
 
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
+        ({"others": (SERVICE,)}, "each service can be named once"),
+        ({"others": (LISTEN,), "readiness": LISTEN}, "with several services each is asked for readiness"),
         ({"model": "nli; include /etc/passwd"}, "a model's name is"),
         ({"model": ""}, "a model's name is"),
         ({"model": "nli\n"}, "a model's name is"),
@@ -140,3 +145,5 @@ def test_the_body_limit_is_the_services_own(name: str) -> None:
 def test_the_service_gives_up_before_the_gateway_does() -> None:
     handler = yaml.safe_load((CONFIG / "model-config.yaml").read_text(encoding="utf-8"))["handler"]
     assert handler["deadline_seconds"] < ANSWER_SECONDS
+    template = TEMPLATE.read_text(encoding="utf-8")
+    assert re.findall(r"proxy_next_upstream_timeout (\d+)s;", template) == [str(handler["deadline_seconds"])]
