@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,9 @@ MEASURED_SECONDS = 0.2
 
 MEASURED_POSITIONS = 1024
 """Largest size of the model batch by which the throughput is measured."""
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""A container's CPU limit: microseconds of processor time, or `max`, in so many microseconds."""
 
 Probabilities = NDArray[np.float64]
 """Shape [labels]; one pair's probabilities in the order of the checkpoint's labels."""
@@ -180,8 +184,13 @@ def threads_per_worker(configured: int, workers: int, small: bool) -> int:
 
 
 def available_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Number of cores that this process may use, by its affinity and by its container's limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
 
 
 def _softmax(logits: NDArray[np.float64]) -> list[Probabilities | InferenceFailed]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from handler import engine
 from handler.batcher import PackedBatcher, PaddedBatcher
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
@@ -124,6 +125,18 @@ def test_missing_weights_stop_the_start(tiny_checkpoint: Path, tmp_path: Path) -
 
 def test_threads_follow_cores_and_workers() -> None:
     assert threads_per_worker(0, 1, small=False) == available_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("", 8)]
+)
+def test_a_containers_cpu_limit_counts(
+    limit: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(engine, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8), raising=False)
+    assert available_cores() == cores
     assert threads_per_worker(0, 10_000, small=False) == 1
     assert threads_per_worker(0, 1, small=True) == 1
     assert threads_per_worker(3, 10_000, small=True) == 3
