@@ -20,6 +20,9 @@ from scripts.torchserve.operations import Operations
 from scripts.torchserve.readiness import fault_of
 
 RUN = PROJECT / ".run"
+READING = ("list", "ready")
+CLUSTER = "KUBERNETES_SERVICE_HOST"
+"""Environment variable that Kubernetes sets in every container."""
 
 
 def main() -> int:
@@ -32,6 +35,11 @@ def main() -> int:
             gate = Gate(arguments.evaluate, arguments.min_accuracy, arguments.max_drop)
         elif arguments.min_accuracy or arguments.max_drop < 1:
             main_parser.error("--min-accuracy and --max-drop need --evaluate")
+    if arguments.command not in READING and CLUSTER in os.environ:
+        raise OperationError(
+            "in a cluster versions come from the chart or the InferenceService (docs/cluster.md); "
+            "a change here would be this pod's alone, and gone with it"
+        )
     done: list[str] = []
 
     def say(line: str) -> None:

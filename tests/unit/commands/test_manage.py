@@ -65,3 +65,16 @@ def test_help_ends_with_an_example() -> None:
     done = manage("--help")
     assert done.returncode == 0
     assert "example:\n  python scripts/manage.py rollout" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["promote", "2.0"], ["rollback"], ["register", "a.mar"], ["retire", "1.0"], ["rollout", "a.mar"]],
+)
+def test_in_a_cluster_versions_come_from_the_chart(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    done = manage(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: in a cluster versions come from the chart")
