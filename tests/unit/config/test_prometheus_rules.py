@@ -20,8 +20,9 @@ RULES = PROJECT / "config" / "prometheus-rules.yml"
         ("check", "config", "config/prometheus.yml"),
         ("check", "rules", "config/prometheus-rules.yml"),
         ("test", "rules", "tests/unit/config/rules/alerts.yml", "tests/unit/config/rules/drift.yml"),
+        ("test", "rules", "tests/unit/config/rules/scaling.yml"),
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=lambda arguments: " ".join(arguments[:3]),
 )
 def test_promtool_accepts_it(arguments: tuple[str, ...]) -> None:
     # promtool comes with Debian's package `prometheus`
