@@ -18,8 +18,8 @@ from scripts.setup import TORCH, locked, torch_requirement
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SETS: dict[str, list[str]] = {"serve": DECLARED["dependencies"], **DECLARED["optional-dependencies"]}
 OURS = {"handler", "scripts", "tests"}
-ELSEWHERE = {"kserve", "httpx"}
-"""What tests/service/kserve_client.py imports, which runs in an environment of its own."""
+ELSEWHERE = {"kserve", "kubernetes", "httpx"}
+"""What tests/service/kserve_client.py and kserve_fields.py import, which run in an environment of its own."""
 
 
 def normal(name: str) -> str:
