@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scripts import PROJECT
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.management import Management
@@ -47,3 +49,15 @@ def address(request: pytest.FixtureRequest, server: TorchServe) -> str:
     """Each of the two in turn."""
     at_torchserve = request.param == "at TorchServe"
     return server.url if at_torchserve else str(request.getfixturevalue("gateway_address"))
+
+
+@pytest.fixture(scope="session")
+def kserve_python() -> Path:
+    """An interpreter that has KServe's package, whose requirements and ours exclude each other."""
+    python = Path(os.environ.get("KSERVE_PYTHON", PROJECT / ".venv-kserve" / "bin" / "python"))
+    if not python.exists():
+        pytest.skip(
+            "KServe's client isn't installed (python3.11 -m venv .venv-kserve && "
+            ".venv-kserve/bin/pip install -r tests/service/kserve_client.txt)"
+        )
+    return python

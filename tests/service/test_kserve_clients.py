@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,7 +15,6 @@ import requests
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from scripts import PROJECT
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe
@@ -233,18 +231,6 @@ def test_refusals_of_the_gateway_are_shown_by_tritonclient(tmp_path: Path) -> No
             client.infer("nli", tensors([GOOD]))
         with pytest.raises(InferenceServerException, match=r"\[502\] the service is not there"):
             client.infer("nli", tensors([GOOD]), headers={"Authorization": f"Bearer {key}"})
-
-
-@pytest.fixture(scope="module")
-def kserve_python() -> Path:
-    """An interpreter that has KServe's package, whose requirements and ours exclude each other."""
-    python = Path(os.environ.get("KSERVE_PYTHON", PROJECT / ".venv-kserve" / "bin" / "python"))
-    if not python.exists():
-        pytest.skip(
-            "KServe's client isn't installed (python3.11 -m venv .venv-kserve && "
-            ".venv-kserve/bin/pip install -r tests/service/kserve_client.txt)"
-        )
-    return python
 
 
 def test_kserves_own_client(kserve_python: Path, address: str, server: TorchServe, url: str) -> None:
