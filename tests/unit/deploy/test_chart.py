@@ -102,7 +102,7 @@ def test_objects_of_keda_and_prometheus_lose_no_field_in_their_models(values: st
 
 def test_a_misspelt_field_of_a_monitor_would_be_found() -> None:
     monitor = manifest(render(values_of("keda")), "ServiceMonitor")
-    monitor["spec"]["endpoints"][0]["intervall"] = "15s"
+    monitor["spec"]["endpoints"][0]["intervals"] = "15s"
     model = need_package(MODELS["ServiceMonitor"]).ServiceMonitor
     assert model.model_validate(monitor).model_dump(mode="json", by_alias=True, exclude_unset=True) != monitor
 
