@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -125,16 +126,15 @@ async def _measure(
 
     async def ask(own: Sequence[SentencePair]) -> None:
         nonlocal wrong
-        connection = Connection(url)
-        for asked in cycle(map(body_of, own)):
-            body = json.dumps(asked, ensure_ascii=False).encode()
-            sent = time.perf_counter()
-            status, answer = await connection.post(body)
-            answered.append(time.perf_counter() - sent)
-            wrong += status != 200 or not asked.items() <= json.loads(answer).items()
-            if stop.is_set():
-                break
-        connection.close()
+        with contextlib.closing(Connection(url)) as connection:
+            for asked in cycle(map(body_of, own)):
+                body = json.dumps(asked, ensure_ascii=False).encode()
+                sent = time.perf_counter()
+                status, answer = await connection.post(body)
+                answered.append(time.perf_counter() - sent)
+                wrong += status != 200 or not asked.items() <= json.loads(answer).items()
+                if stop.is_set():
+                    break
 
     step = max(1, len(pairs) // clients)
     starts = [number * step % len(pairs) for number in range(clients)]

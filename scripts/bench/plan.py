@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
 from scripts.bench.load import Measured, measure_load
-from scripts.bench.targets import Target, bare_engine, peer, served
+from scripts.bench.targets import Target, bare_engine, peer
+from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 
 PACKAGES = {"tutorial": "flask", "litserve": "litserve", "mosec": "mosec"}
@@ -57,16 +60,20 @@ class Plan:
         if "tutorial" in peers:
             add(TUTORIAL, *stack.enter_context(peer("tutorial", self.checkpoint, 1, scratch)))
         for number, archive in enumerate(self.archives):
-            folder = unpacked(archive, scratch / f"model{number}")
+            folder = scratch / f"model{number}"
+            shutil.unpack_archive(archive, folder, "zip")
             precision = Checkpoint.read(folder).precision
             engine = f"bare engine, {precision}"
             targets.append(bare_engine(folder, pairs, engine))
             for workers in self.workers or [suitable_workers(archive)]:
                 how = f"{precision}, {workers} worker{'s' * (workers > 1)}"
                 began = time.monotonic()
-                running = stack.enter_context(served(archive, scratch / f"ts{number}-{workers}", workers))
+                served = TorchServe(scratch / f"ts{number}-{workers}", [archive], Ports.free(), workers)
+                stack.enter_context(served)
                 ready[f"this service, {how}"] = time.monotonic() - began
-                add(f"this service, {how}", *running, engine)
+                # Java; the launcher above it is idle.
+                frontend = psutil.Process(served.worker_pids()[0]).ppid()
+                add(f"this service, {how}", f"{served.url}/predictions/nli", frontend, engine)
                 if number + 1 == len(self.archives):
                     for each in sorted(peers - {"tutorial"}):
                         add(f"{each}, {how}", *stack.enter_context(peer(each, folder, workers, scratch)))
@@ -78,10 +85,3 @@ class Plan:
         for name in sorted(missing):
             print(f"{name} is left out: scripts/setup bench", file=sys.stderr)
         return wanted - missing
-
-
-def unpacked(archive: Path, folder: Path) -> Path:
-    """Unpack an archive into `folder`, and return it."""
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(folder)
-    return folder

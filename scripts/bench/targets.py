@@ -21,8 +21,8 @@ from scripts import PROJECT
 from scripts.bench.load import Measured, Meter
 from scripts.pairs.local_model import LocalModel
 from scripts.pairs.session import new_session
+from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import end, family_of
-from scripts.torchserve.server import Ports, TorchServe
 
 PATHS = {"tutorial": "/api", "litserve": "/predict", "mosec": "/inference"}
 START_SECONDS = 120
@@ -57,15 +57,6 @@ def bare_engine(folder: Path, pairs: Sequence[SentencePair], name: str) -> Targe
         return meter.read(clients, times, size)
 
     return Target(name, measure)
-
-
-@contextlib.contextmanager
-def served(archive: Path, folder: Path, workers: int) -> Iterator[tuple[str, int]]:
-    """A TorchServe with so many workers of one archive: its URL and the process above its workers."""
-    with TorchServe(folder, [archive], Ports.free(), workers) as server:
-        pid = server.frontend_pid()
-        assert pid is not None
-        yield f"{server.url}/predictions/nli", pid
 
 
 @contextlib.contextmanager

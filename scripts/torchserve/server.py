@@ -24,7 +24,6 @@ from scripts.torchserve.management import Management, OperationError, Version
 from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import (
-    FRONTEND,
     KILL_SECONDS,
     WORKER,
     Running,
@@ -191,17 +190,10 @@ class TorchServe(Running):
         """Whether the server's process runs; says nothing of its workers."""
         return self._launcher is not None and self._launcher.poll() is None
 
-    def frontend_pid(self) -> int | None:
-        """Process id of the Java process, which listens on the ports and starts the workers."""
-        return next(iter(self._pids(FRONTEND)), None)
-
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run now."""
-        return self._pids(WORKER)
-
-    def _pids(self, program: str) -> list[int]:
         family = family_of(self._launcher.pid) if self._launcher else []
-        return [each.pid for each in family if any(program in part for part in command_line(each))]
+        return [each.pid for each in family if any(WORKER in part for part in command_line(each))]
 
     def properties(self) -> dict[str, str]:
         """The settings that TorchServe gets."""

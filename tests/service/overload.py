@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -141,11 +142,10 @@ async def _open_loop(
 
 async def _post(url: str, body: bytes, stamped: bool) -> int:
     """The status that a request on a connection of its own is answered with, stamped as the gateway does."""
-    connection = Connection(url)
+    stamp = f"x-request-start: t={time.time():.3f}\r\n" if stamped else ""
     try:
-        async with asyncio.timeout(GIVEN_UP):
-            return (await connection.post(body, f"x-request-start: t={time.time():.3f}\r\n" * stamped))[0]
+        with contextlib.closing(Connection(url)) as connection:
+            async with asyncio.timeout(GIVEN_UP):
+                return (await connection.post(body, stamp))[0]
     except (OSError, EOFError):
         return 0
-    finally:
-        connection.close()
