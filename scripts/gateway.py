@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 from handler.errors import ConfigurationError
 from scripts import PROJECT
@@ -22,12 +21,14 @@ def main() -> int:
     )
     parser.add_argument(
         "--service",
+        type=Address.parse,
         action="append",
         metavar="HOST:PORT",
         help="TorchServe's inference address; repeat it for more that answer the same (127.0.0.1:8080)",
     )
     parser.add_argument(
         "--readiness",
+        type=Address.parse,
         metavar="HOST:PORT",
         help="where the service answers /ready (default: the service's port + 5)",
     )
@@ -41,21 +42,18 @@ def main() -> int:
         help="failed requests and faults; '-' for standard output",
     )
     arguments = parser.parse_args()
-    service, *others = map(Address.parse, arguments.service or ["127.0.0.1:8080"])
+    service, *others = arguments.service or [Address("127.0.0.1", 8080)]
     settings = GatewaySettings(
         service=service,
         others=tuple(others),
         listen=Address.parse(arguments.listen),
-        readiness=Address.parse(arguments.readiness) if arguments.readiness else None,
+        readiness=arguments.readiness,
         model=arguments.model_name,
         **client_limits(arguments),
     )
     gateway = Gateway(None if arguments.log == Path("-") else arguments.log, settings)
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         with gateway:
             behind = ", ".join(map(str, (service, *others)))
