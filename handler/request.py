@@ -23,6 +23,7 @@ from typing import Any
 
 from handler.body import FORM, BodyHeaders, charset_of, lone_surrogate, media_type, read_body, type_name
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
+from handler.multipart import RAW_MULTIPART, read_multipart
 from handler.sentences import Sentence, split_sentences
 from handler.settings import HandlerSettings
 from handler.tensors import RequestedOutput, read_tensors
@@ -101,6 +102,8 @@ def parse_request(fields: Mapping[str, Any], headers: BodyHeaders, limits: Handl
     Raises:
         InvalidRequest, InvalidPair, LimitExceeded, UnsupportedEncoding: with a message that names the place.
     """
+    if media_type(headers.content_type) == RAW_MULTIPART and "body" in fields:
+        fields, headers = read_multipart(bytes(fields["body"]), headers)
     if any(name in fields for name in FIELDS):
         charset = charset_of(headers.content_type) or "utf-8"
         known = (*FIELDS, SENTENCES)

@@ -99,7 +99,8 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
 def _requested_outputs(body: dict[str, Any]) -> tuple[RequestedOutput, ...]:
     """The outputs asked for by name; where none is, all of them."""
     all_binary = _flag(_parameters(body, ""), "binary_data_output", "", default=False)
-    asked = _list(body.get("outputs") or [], "outputs")
+    named = body.get("outputs")
+    asked = [] if named is None else _list(named, "outputs")
     outputs: dict[str, RequestedOutput] = {}
     for index, output in enumerate(asked):
         where = f"outputs[{index}]"
@@ -107,7 +108,7 @@ def _requested_outputs(body: dict[str, Any]) -> tuple[RequestedOutput, ...]:
         if name in outputs:
             raise InvalidRequest(f"{where}.name is '{name}' again: each may be asked for once")
         parameters = _parameters(output, f"{where}.")
-        if parameters.get("classification"):
+        if "classification" in parameters:
             raise InvalidRequest(
                 f"{where}.parameters.classification is not offered; 'label' is the best class"
             )

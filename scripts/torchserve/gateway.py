@@ -73,6 +73,11 @@ class Gateway(Running):
         configuration = self._scratch / "nginx.conf"
         configuration.touch(mode=0o600)  # it may hold keys
         configuration.write_text(self.settings.configuration(connections), encoding="utf-8")
+        document = self._scratch / "static" / "openapi.json"
+        document.parent.mkdir()
+        document.write_text(self.settings.document(), encoding="utf-8")
+        document.parent.chmod(0o711)
+        document.chmod(0o644)
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") if self.log else contextlib.nullcontext() as log:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import ConfigurationError
-from scripts import CONFIG
+from scripts import CONFIG, PROJECT
 
 TEMPLATE = CONFIG / "nginx.conf"
+
+DOCUMENT = PROJECT / "docs" / "openapi.json"
 
 ANSWER_SECONDS = 30
 """Time limit for an answer; a person has given up by then."""
@@ -155,6 +157,10 @@ class GatewaySettings:
         }
         template = TEMPLATE.read_text(encoding="utf-8")
         return re.sub(r"\$\{([A-Z_]+)\}", lambda name: str(values[name[1]]), template)
+
+    def document(self) -> str:
+        """`docs/openapi.json`, with the model's own name in its addresses."""
+        return re.sub(r"\bnli\b", self.model, DOCUMENT.read_text(encoding="utf-8"))
 
 
 def possible_connections() -> int:
