@@ -1,4 +1,4 @@
-"""What schemathesis loads beside docs/openapi.json: what no JSON Schema can say, and a client for each request."""
+"""What schemathesis loads beside docs/openapi.json: what no schema can say, and a client for each request."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kw
 def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
     """Give the tensors of a KServe V2 request equal lengths, and shapes that fit them."""
     try:
-        lists = [tensor["data"] for tensor in body["inputs"]]
-        fits = all(isinstance(data, list) and data for data in lists)
-        shapes = [tensor["shape"] for tensor in body["inputs"] if "shape" in tensor]
-        fits = fits and all(1 <= side <= 64 for shape in shapes for side in shape)
-        if fits and all(1 <= len(shape) <= 2 for shape in shapes):
-            length = min(map(len, lists))
-            for tensor in body["inputs"]:
-                tensor["data"] = tensor["data"][:length]
-                if "shape" in tensor:
-                    tensor["shape"] = [length, 1][: len(tensor["shape"])]
-    except (KeyError, TypeError):
+        tensors = [(tensor, tensor["data"], tensor.get("shape", [1])) for tensor in body["inputs"]]
+        if all(
+            data and 1 <= len(shape) <= 2 and all(1 <= side <= 64 for side in shape)
+            for _, data, shape in tensors
+        ):
+            length = min(len(data) for _, data, _ in tensors)
+            for tensor, data, shape in tensors:
+                nested = isinstance(data[0], list)
+                tensor["data"] = [[row[0]] if nested else row for row in data[:length]]
+                tensor["shape"] = [length, 1][: 2 if nested else len(shape)]
+    except (AttributeError, KeyError, LookupError, TypeError):
         pass  # another shape, or a body that is meant to be wrong
     return body
 
