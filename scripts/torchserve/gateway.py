@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -11,8 +11,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import IO
 
 from handler.errors import ConfigurationError
 from scripts.torchserve.gateway_settings import (
@@ -25,6 +28,9 @@ from scripts.torchserve.processes import Running
 
 STOP_SECONDS = ANSWER_SECONDS + 5
 """Time limit for a stop, longer than the time limit of the requests under way."""
+
+LOG_BYTES, LOGS_KEPT = 10_000_000, 3
+"""Size at which the log turns over, and number of old ones that are kept, as in config/log4j2.xml."""
 
 SYSTEM_PROGRAMS = "/usr/sbin"
 """Where Debian puts nginx; only root has it on the PATH."""
@@ -44,6 +50,8 @@ class Gateway(Running):
         self.settings = settings
         self._nginx: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
+        self._writer: threading.Thread | None = None
+        self._last_line = "see above"
 
     @property
     def url(self) -> str:
@@ -78,25 +86,25 @@ class Gateway(Running):
         document.write_text(self.settings.document(), encoding="utf-8")
         document.parent.chmod(0o711)
         document.chmod(0o644)
+        file = None
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") if self.log else contextlib.nullcontext() as log:
-            began = log.tell() if log else 0
-            self._nginx = subprocess.Popen(
-                [program, "-p", str(self._scratch), "-c", str(configuration), "-e", "stderr"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            )
+            file = RotatingFileHandler(self.log, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+        self._nginx = subprocess.Popen(
+            [program, "-p", str(self._scratch), "-c", str(configuration), "-e", "stderr"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if file else None,
+            stderr=subprocess.STDOUT if file else None,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+        if file and self._nginx.stdout:
+            self._writer = threading.Thread(target=self._write, args=(self._nginx.stdout, file), daemon=True)
+            self._writer.start()
         while not self._accepts():
             if self._nginx.poll() is not None:
                 self.stop()
-                said = self.log.read_bytes()[began:].decode(errors="replace").strip() if self.log else ""
-                raise ConfigurationError(
-                    f"nginx can't start: {said.splitlines()[-1] if said else 'see above'}"
-                )
+                raise ConfigurationError(f"nginx can't start: {self._last_line}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -109,6 +117,9 @@ class Gateway(Running):
                 self._nginx.terminate()
                 self._nginx.wait()
             self._nginx = None
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
@@ -116,6 +127,14 @@ class Gateway(Running):
     def is_running(self) -> bool:
         """Whether nginx is there; says nothing of the service behind it."""
         return self._nginx is not None and self._nginx.poll() is None
+
+    def _write(self, said: IO[bytes], file: RotatingFileHandler) -> None:
+        """Write what nginx says to the log, in a thread, until nginx ends."""
+        with said:
+            for line in said:
+                self._last_line = line.decode(errors="replace").rstrip()
+                file.handle(logging.makeLogRecord({"msg": self._last_line}))
+        file.close()
 
     def _accepts(self) -> bool:
         listen = self.settings.listen

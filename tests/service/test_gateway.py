@@ -27,6 +27,7 @@ import requests
 
 from scripts import gateway as gateway_verb
 from scripts.command_line.arguments import run
+from scripts.torchserve import gateway as gateways
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.management import Management
@@ -564,6 +565,20 @@ def test_it_needs_no_root_and_says_everything_on_standard_output_where_asked() -
     finally:
         process.kill()
     assert process.exitcode == 0
+
+
+def test_the_log_turns_over_and_old_ones_go(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "LOG_BYTES", 1000)
+    gateway = start()
+    for _ in range(40):
+        assert get(gateway, "/nothing").status_code == 404
+    gateway.stop()
+    assert gateway.log
+    logs = sorted(gateway.log.parent.glob("gateway.log*"))
+    assert [each.name for each in logs] == ["gateway.log", *(f"gateway.log.{each}" for each in (1, 2, 3))]
+    for each in logs:
+        assert each.stat().st_size <= 1000
+        assert all(json.loads(line)["status"] == 404 for line in each.read_text().splitlines())
 
 
 def test_serve_starts_and_stops_both(tiny_archive: Path, tmp_path: Path) -> None:
