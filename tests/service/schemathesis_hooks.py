@@ -12,7 +12,9 @@ _clients = itertools.count(1)
 
 
 @schemathesis.hook
-def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kwargs: dict[str, Any]) -> None:
+def before_call(
+    _context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]
+) -> None:
     """Name a client of its own, as a trusted proxy does, so that no rate is exceeded."""
     number = next(_clients)
     case.headers["X-Forwarded-For"] = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
