@@ -3,6 +3,8 @@
 import tomllib
 from pathlib import Path
 
+import handler  # noqa: F401  before any module here imports openvino, whose telemetry it hides
+
 PROJECT = Path(__file__).resolve().parent.parent
 """The project's folder."""
 
