@@ -15,6 +15,8 @@ from handler.errors import ConfigurationError
 SECTION = "sentence_pair"
 """The key in `config.json` under which a converted checkpoint says where it comes from."""
 
+CARD = "README.md"
+"""The model card: a file of a checkpoint's folder that travels in archives, if there is one."""
 
 Precision = Literal["fp32", "bf16", "int8", "fp16"]
 """The number format an archive computes in: the first three on the CPU, the last on a GPU."""
@@ -44,6 +46,8 @@ class Checkpoint:
     """SHA-256 of that file."""
     precision: Precision | None = None
     """Precision of the archive; None for a converted checkpoint, whose weights are float32."""
+    training_data: str | None = None
+    """What the model was trained on, as `training_data` of the section says."""
     small: bool = False
     """Whether a forward pass is so short that several workers of one thread do more than one of several."""
 
@@ -57,6 +61,11 @@ class Checkpoint:
         weights = f"{self.source_sha256} {self.precision or 'fp32'}"
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", self.name)
         return f"{name}-{hashlib.sha256(weights.encode()).hexdigest()[:8]}"
+
+    def card(self) -> str | None:
+        """The model card, or None where there is none."""
+        file = self.folder / CARD
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
@@ -87,6 +96,7 @@ class Checkpoint:
                 source=str(section["source"]),
                 source_sha256=str(section["source_sha256"]),
                 precision=precision,
+                training_data=section.get("training_data"),
                 small=_layer_weights(config) < SMALL,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from scripts import PROJECT
 from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
@@ -20,6 +21,9 @@ from scripts.torchserve.operations import Operations
 from scripts.torchserve.readiness import fault_of
 
 RUN = PROJECT / ".run"
+
+FACTS_SECONDS = 10
+"""Time limit for a version to say where its model comes from: the question waits behind requests."""
 READING = ("list", "ready")
 CLUSTER = "KUBERNETES_SERVICE_HOST"
 """Environment variable that Kubernetes sets in every container."""
@@ -75,12 +79,23 @@ def main() -> int:
     versions = management.versions()
     if arguments.json:
         found = [asdict(each) | {"ready": len(each.ready)} for each in versions]
+        if arguments.command == "list":
+            for each in found:
+                each["model"] = _facts(management, each["version"]) if each["ready"] else None
         print(json.dumps({"done": done, "versions": found}, ensure_ascii=False))
     elif arguments.command == "list":
         print(format_versions(versions))
     elif arguments.command == "ready":
         print("ready")
     return 0
+
+
+def _facts(management: Management, version: str) -> dict[str, Any] | None:
+    """Where a version's model comes from; None where no worker says so in time."""
+    try:
+        return management.facts(version, FACTS_SECONDS)
+    except OperationError:
+        return None
 
 
 def format_versions(versions: list[Version]) -> str:

@@ -16,7 +16,7 @@ import yaml
 from model_archiver.model_archiver_config import ModelArchiverConfig
 from model_archiver.model_packaging_utils import ModelExportUtils
 
-from handler.checkpoint import Checkpoint, Precision
+from handler.checkpoint import CARD, Checkpoint, Precision
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from handler.settings import HandlerSettings
@@ -125,6 +125,8 @@ def build_archive(
         content |= {f"handler/{name}": file for name, file in _files(PROJECT / "handler").items()}
         content["service.py"] = content.pop("handler/service.py")
         content[MODEL_CONFIG.name] = settings
+        if (card := checkpoint / CARD).is_file():
+            content[CARD] = card
         content["MAR-INF/MANIFEST.json"] = json.dumps(manifest, indent=2)
         packed = Path(name) / output.name
         _write_archive(content, packed)

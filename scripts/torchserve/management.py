@@ -20,6 +20,10 @@ SECONDS = 30.0
 """Time limit of a call that has nothing to wait for."""
 
 
+FACTS = ("model", "identity", "source", "source_sha256", "precision", "labels", "training_data")
+"""What a description says of a model's origin."""
+
+
 class OperationError(ServiceError):
     """The running service refused an operation, or couldn't do it in time."""
 
@@ -145,13 +149,23 @@ class Management:
         The question waits in the version's queue as requests do, so the answer shows that this worker has
         finished all that it took before.
         """
+        told = self._describe(version, seconds)
+        return Report(told["worker"]["pid"], told["worker"]["requests"], tuple(told["labels"]))
+
+    def facts(self, version: str, seconds: float) -> dict[str, Any]:
+        """Where a version's model comes from, as one of its workers says; `FACTS` are its keys."""
+        told = self._describe(version, seconds)
+        return {name: told.get(name) for name in FACTS}
+
+    def _describe(self, version: str, seconds: float) -> dict[str, Any]:
         content = self._call("GET", f"/models/{self.model}/{version}", seconds, customized="true").json()
         try:
-            told = content[0]["customizedMetadata"]
-            return Report(told["worker"]["pid"], told["worker"]["requests"], tuple(told["labels"]))
+            told: dict[str, Any] = content[0]["customizedMetadata"]
+            if {"worker", "labels"} <= set(told):
+                return told
         except (LookupError, TypeError):
-            reason = f"version {version} doesn't describe itself: not built by this project"
-            raise OperationError(reason) from None
+            pass
+        raise OperationError(f"version {version} doesn't describe itself: not built by this project")
 
     def models(self) -> list[str]:
         """The names of all models of the server."""

@@ -17,10 +17,12 @@ import requests
 from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
 from scripts import PROJECT
+from scripts.manage import main
 from scripts.pairs.client import Client, ServiceRefusedError, ServiceUnreachableError
 from scripts.pairs.evaluation import evaluate_checkpoint, evaluate_url
 from scripts.pairs.labelled import LabelledPair
 from scripts.torchserve.server import TorchServe
+from tests.commands import call
 
 JSON = "application/json; charset=utf-8"
 WORDS = ["비가", "온다.", "남자가", "책을", "읽는다.", "여자가", "날씨가", "맑다.", "없다.", "있다."]
@@ -162,6 +164,22 @@ def test_the_model_describes_itself(server: TorchServe, tiny_checkpoint: Path) -
     assert custom["max_seq_length"] == 64
     assert custom["limits"] == {"max_pairs": 64, "max_explained_pairs": 8, "max_text_chars": 50000}
     assert custom["source_sha256"] == checkpoint.source_sha256
+    assert (custom["precision"], custom["training_data"], custom["card"]) == ("fp32", None, None)
+
+
+def test_the_list_says_where_each_model_comes_from(server: TorchServe, tiny_checkpoint: Path) -> None:
+    listed = call(main, "--url", server.management_url, "--json", "list")
+    (version,) = json.loads(listed.stdout)["versions"]
+    source = version["model"].pop("source_sha256")
+    assert source == Checkpoint.read(tiny_checkpoint).source_sha256
+    assert version["model"].pop("identity").startswith("tiny-")
+    assert version["model"] == {
+        "model": "tiny",
+        "source": "epoch=1-val_loss=0.50.ckpt",
+        "precision": "fp32",
+        "labels": ["entailment", "contradiction", "neutral"],
+        "training_data": None,
+    }
 
 
 def test_evaluation_is_the_same_through_the_service_and_in_process(

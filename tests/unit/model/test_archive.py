@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from handler import checkpoint
+from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from scripts import PROJECT, VERSION
 from scripts.build_archive import main
@@ -48,6 +49,20 @@ def test_an_archive_holds_the_handler_the_model_and_nothing_else(tiny_archive: P
     assert manifest["model"]["modelName"] == "nli"
     assert manifest["model"]["modelVersion"] == "1.0"
     assert manifest["builtBy"] == VERSION
+
+
+def test_a_model_card_travels_and_is_part_of_the_description(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    (copy / "README.md").write_text("# 모델\n", encoding="utf-8")
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config["sentence_pair"]["training_data"] = "KLUE-NLI"
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    archive = build_archive(copy, "1.0", tmp_path / "store" / "nli-1.0.mar")
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path / "unpacked")
+    unpacked = Checkpoint.read(tmp_path / "unpacked")
+    assert (unpacked.card(), unpacked.training_data) == ("# 모델\n", "KLUE-NLI")
+    assert Checkpoint.read(tiny_checkpoint).card() is None
 
 
 def test_the_same_input_gives_the_same_bytes(
