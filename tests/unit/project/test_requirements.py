@@ -28,7 +28,7 @@ def normal(name: str) -> str:
 
 def pins(*sets: str) -> dict[str, str]:
     found = [requirement.split("==") for name in sets for requirement in SETS[name]]
-    return {normal(name): version for name, version in found}
+    return {normal(name.partition("[")[0]): version for name, version in found}
 
 
 def imported(files: Iterable[Path]) -> dict[str, str]:
