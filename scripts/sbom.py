@@ -1,6 +1,6 @@
 """List what serving installs: a bill of materials in CycloneDX's format, and the licences as a table.
 
-Listed are the packages of .venv that the lock of the set `serve` names, torch, and what these need.
+Listed are the packages of .venv that the lock of the set `serve` names, torch, and the CUDA it may bring.
 """
 
 from __future__ import annotations
@@ -52,18 +52,23 @@ def environment() -> dict[str, Any]:
 
 
 def needed(bill: dict[str, Any], names: Set[str]) -> dict[str, Any]:
-    """The part of a bill of materials that has the named packages and what they need."""
-    needs = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
-    wanted = [each["bom-ref"] for each in bill["components"] if _normal(each["name"]) in names]
-    for ref in wanted:  # which grows
-        wanted += [each for each in needs.get(ref, []) if each not in wanted]
+    """The part of a bill of materials that has the named packages and CUDA's.
+
+    Its dependencies don't tell what belongs: they count what a package only needs for an extra.
+    """
+    kept = [
+        each
+        for each in bill["components"]
+        if (name := _normal(each["name"])) in names or re.match("(nvidia|cuda)-|triton$", name)
+    ]
+    wanted = {each["bom-ref"] for each in kept}
     root = bill["metadata"]["component"]["bom-ref"]
-    kept = [each for each in bill["dependencies"] if each["ref"] in wanted]
-    direct = {"ref": root, "dependsOn": [ref for ref in needs.get(root, []) if ref in wanted]}
-    return bill | {
-        "components": [each for each in bill["components"] if each["bom-ref"] in wanted],
-        "dependencies": [*kept, direct],
-    }
+    dependencies = [
+        each | {"dependsOn": [ref for ref in each.get("dependsOn", []) if ref in wanted]}
+        for each in bill["dependencies"]
+        if each["ref"] in {root, *wanted}
+    ]
+    return bill | {"components": kept, "dependencies": dependencies}
 
 
 def licences(bill: dict[str, Any]) -> str:

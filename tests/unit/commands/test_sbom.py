@@ -16,31 +16,37 @@ BILL = {
     "components": [
         component("Served_Package", {"license": {"name": "License :: OSI Approved :: MIT License"}}),
         component("needed", {"expression": "MIT AND 0BSD"}),
-        component("deeper"),
+        component("nvidia-cublas"),
+        component("for-an-extra"),
         component("pytest", {"license": {"id": "MIT"}}),
     ],
     "dependencies": [
         {"ref": "root-component", "dependsOn": ["Served_Package==1", "pytest==1"]},
-        {"ref": "Served_Package==1", "dependsOn": ["needed==1"]},
-        {"ref": "needed==1", "dependsOn": ["deeper==1"]},
-        {"ref": "deeper==1"},
+        {"ref": "Served_Package==1", "dependsOn": ["needed==1", "for-an-extra==1"]},
+        {"ref": "needed==1", "dependsOn": ["nvidia-cublas==1"]},
+        {"ref": "nvidia-cublas==1"},
+        {"ref": "for-an-extra==1"},
         {"ref": "pytest==1", "dependsOn": ["needed==1"]},
     ],
 }
 
 
+NAMES = {"served-package", "needed"}
+
+
 def test_what_serving_needs_is_kept_and_nothing_else() -> None:
-    bill = needed(BILL, {"served-package"})
-    assert [each["name"] for each in bill["components"]] == ["Served_Package", "needed", "deeper"]
+    bill = needed(BILL, NAMES)
+    assert [each["name"] for each in bill["components"]] == ["Served_Package", "needed", "nvidia-cublas"]
     depends = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
-    assert depends.keys() == {"root-component", "Served_Package==1", "needed==1", "deeper==1"}
+    assert depends.keys() == {"root-component", "Served_Package==1", "needed==1", "nvidia-cublas==1"}
+    assert depends["Served_Package==1"] == ["needed==1"]
     assert depends["root-component"] == ["Served_Package==1"]
 
 
 def test_the_table_has_every_package_and_what_it_states() -> None:
-    rows = licences(needed(BILL, {"served-package"})).splitlines()[2:]
+    rows = licences(needed(BILL, NAMES)).splitlines()[2:]
     assert rows == [
-        "| deeper | 1 | not stated |",
         "| needed | 1 | MIT AND 0BSD |",
+        "| nvidia-cublas | 1 | not stated |",
         "| Served_Package | 1 | MIT License |",
     ]
