@@ -155,7 +155,6 @@ def test_tritonclient_finds_the_server_and_the_model(
     "path",
     [
         "/v1/models",
-        "/v1/models/nli:explain",
         "/v1/models/other:predict",
         "/v2/models/nli/explain",
         "/v2/models/nli/versions/1.0/infer",
