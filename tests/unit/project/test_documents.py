@@ -20,6 +20,9 @@ DOCUMENTS = sorted([*READMES, *PAGES, *PROJECT.glob("checkpoints/*/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IN_TEXT = re.compile(r"`(?:python )?(scripts/[a-z_]+(?:\.py)?[^`]*)`")
 
+FOREIGN = {"--storage.tsdb.retention.time", "--token"}
+"""Options of other programs, and one that a document says is gone."""
+
 
 class ArgumentsAcceptedError(Exception):
     """Raised in place of what a command would do with its arguments."""
@@ -102,6 +105,29 @@ def test_a_command_in_the_text_exists(document: Path, command: str, monkeypatch:
     options = {word for word in arguments if word.startswith("--")}
     if options and Path(script).stem not in {"setup", "test"}:
         assert options <= options_of(parser_of(Path(script).stem, [], monkeypatch))
+
+
+@pytest.fixture(scope="module")
+def known_options() -> set[str]:
+    """Every option of every verb."""
+    known: set[str] = set()
+    for file in (PROJECT / "scripts").glob("*.py"):
+        if "argument_parser(" in file.read_text(encoding="utf-8"):
+            with pytest.MonkeyPatch.context() as patch:
+                known |= options_of(parser_of(file.stem, [], patch))
+    return known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_options_and_metrics_in_text_and_tables_exist(document: Path, known_options: set[str]) -> None:
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    options = {span.split()[0].partition("=")[0] for span in re.findall(r"`(--[a-z][^`]*)`", text)}
+    assert options - FOREIGN <= known_options
+    files = [PROJECT / "config" / "metrics.yaml", *(PROJECT / "deploy").rglob("*.y*ml")]
+    declared = "".join(file.read_text(encoding="utf-8") for file in files)
+    metrics = set(re.findall(r"`((?:nli|ts)_[a-z_]+[a-z])`", text))
+    derived = {name.removesuffix("_bucket") for name in metrics}
+    assert {name for name in derived if not re.search(rf"\b{name}\b", declared)} == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
