@@ -1,7 +1,7 @@
 """The model of one process: the archive's own handler, loaded once, asked fragment by fragment.
 
-Nothing here imports `handler` before the archive's is on the path, and what is imported after that,
-`scripts.pairs` included, uses the archive's too.
+Nothing here imports a module of `handler` before the archive's is on the path, and what is imported after
+that, `scripts.pairs` included, uses the archive's too.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class Classifier:
         Raises:
             ConfigurationError: it can't be loaded.
         """
-        if "handler" in sys.modules:
+        if any(name.startswith("handler.") for name in sys.modules):
             raise RuntimeError("this process has imported another handler")
+        sys.modules.pop("handler", None)  # the package alone, which `scripts` imports, has no module of it
         with tempfile.TemporaryDirectory() as folder:
             zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
             sys.path.insert(0, folder)
