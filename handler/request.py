@@ -132,7 +132,7 @@ def read_pair(row: Any, limits: HandlerSettings, where: str = "") -> SentencePai
     if not isinstance(row, dict):
         raise InvalidPair(f"{where} must be an object with 'premise' and 'hypothesis', not {type_name(row)}")
     prefix = f"{where}." if where else ""
-    if where and row.get(SENTENCES) not in (None, False):
+    if where and not (row.get(SENTENCES) is None or row.get(SENTENCES) is False):
         raise InvalidPair(f"{prefix}{SENTENCES} is read only in a body of one premise, not in a list")
     premise, hypothesis = (_text(row, name, prefix, limits) for name in FIELDS)
     return SentencePair(premise, hypothesis, prefix)
