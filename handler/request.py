@@ -132,10 +132,15 @@ def read_pair(row: Any, limits: HandlerSettings, where: str = "") -> SentencePai
     if not isinstance(row, dict):
         raise InvalidPair(f"{where} must be an object with 'premise' and 'hypothesis', not {type_name(row)}")
     prefix = f"{where}." if where else ""
-    if where and not (row.get(SENTENCES) is None or row.get(SENTENCES) is False):
+    if where and _asks_for_sentences(row):
         raise InvalidPair(f"{prefix}{SENTENCES} is read only in a body of one premise, not in a list")
     premise, hypothesis = (_text(row, name, prefix, limits) for name in FIELDS)
     return SentencePair(premise, hypothesis, prefix)
+
+
+def _asks_for_sentences(row: dict[str, Any]) -> bool:
+    """Whether an object that isn't read by sentences has another value for it than false and null."""
+    return row.get(SENTENCES) is not None and row[SENTENCES] is not False
 
 
 def _missing_body(headers: BodyHeaders) -> str:
@@ -161,7 +166,7 @@ def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
         return Request(_pairs(body, "", limits), Shape.LIST)
     if not isinstance(body, dict):
         raise InvalidRequest(f"the body must be an object or a list of objects, not {type_name(body)}")
-    if body.get(SENTENCES) and ("instances" in body or "inputs" in body):
+    if _asks_for_sentences(body) and ("instances" in body or "inputs" in body):
         raise InvalidRequest(f"{SENTENCES} is not read in bodies with instances or inputs")
     if "instances" in body:
         if not isinstance(body["instances"], list):
