@@ -13,10 +13,11 @@ from ray.cluster_utils import Cluster
 
 def main() -> None:
     """Start the nodes, and wait for what is asked."""
-    node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    # On the machine's own address: Ray takes it in place of 127.0.0.1 wherever it is told to connect.
+    node: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
-        second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+        second = cluster.add_node(num_cpus=1)
         print(cluster.address, flush=True)
         if sys.stdin.readline():
             cluster.remove_node(second, allow_graceful=False)
