@@ -140,7 +140,7 @@ def test_a_check_reads_every_row_and_finds_a_changed_one(
     code, out, errors = run_to_end(tmp_path, *arguments, copy)
     assert code == 0, errors
     assert f"{ROWS} of them in this run" in out
-    assert read_output(copy) == read_output(killed.output)
+    assert repr(read_output(copy)) == repr(read_output(killed.output))  # as NaN equals nothing
 
 
 def test_a_changed_input_and_another_model_are_refused(
