@@ -598,6 +598,8 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     expect(page.locator("#answer")).to_be_visible()
     expect(page.locator("#submit")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.locator("#why")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.locator("#copy")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.locator("#examples button").first).to_be_focused()
