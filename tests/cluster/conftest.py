@@ -31,7 +31,7 @@ class Versions:
     expected: dict[str, list[list[float]]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def versions(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Versions:
     store, scratch = tmp_path_factory.mktemp("cluster-store"), tmp_path_factory.mktemp("cluster")
     pairs = some_pairs(PAIRS)
@@ -52,14 +52,14 @@ def versions(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Vers
     return Versions(archives, pairs, expected)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network() -> Iterator[list[Machine]]:
     need("nginx")
     with machines(4) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(
     network: list[Machine], versions: Versions, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Host]]:
