@@ -31,6 +31,7 @@ def project(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     real.mkdir(parents=True)
     for name in ("handler", "scripts", "config"):
         shutil.copytree(PROJECT / name, real / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", real)
     shutil.copytree(tiny_checkpoint, real / "checkpoints" / "demo")
     (real / "model_store").mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(real / ".venv")], check=True)
