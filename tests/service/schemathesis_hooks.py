@@ -22,21 +22,28 @@ def before_call(
 
 @schemathesis.hook
 def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
-    """Give the tensors of a KServe V2 request equal lengths, and shapes that fit them."""
+    """Give the tensors of a KServe V2 request equal lengths, and shapes that fit them; nothing is cut."""
     try:
-        tensors = [(tensor, tensor["data"], tensor.get("shape", [1])) for tensor in body["inputs"]]
-        if all(
-            data and 1 <= len(shape) <= 2 and all(1 <= side <= 64 for side in shape)
-            for _, data, shape in tensors
-        ):
-            length = min(len(data) for _, data, _ in tensors)
-            for tensor, data, shape in tensors:
-                nested = isinstance(data[0], list)
-                tensor["data"] = [[row[0]] if nested else row for row in data[:length]]
-                tensor["shape"] = [length, 1][: 2 if nested else len(shape)]
-    except (AttributeError, KeyError, LookupError, TypeError):
+        tensors = [(tensor, _texts(tensor["data"]), tensor.get("shape", [1])) for tensor in body["inputs"]]
+        longest = max(len(texts) for _, texts, _ in tensors)
+        if all(1 <= len(shape) <= 2 and 1 <= side <= 64 for _, _, shape in tensors for side in shape):
+            for tensor, texts, shape in tensors:
+                filled = [*texts, *["0"] * (longest - len(texts))]
+                nested = isinstance(tensor["data"][0], list)
+                tensor["data"] = [[text] for text in filled] if nested else filled
+                tensor["shape"] = [longest, 1][: 2 if nested else len(shape)]
+    except (AttributeError, LookupError, TypeError, ValueError):
         pass  # another shape, or a body that is meant to be wrong
     return body
+
+
+def _texts(data: Any) -> list[str]:
+    """The elements of a tensor, flat or nested, if all of them are texts."""
+    rows = data if all(isinstance(row, list) for row in data) else [[row] for row in data]
+    texts = [text for row in rows for text in row]
+    if not (isinstance(data, list) and all(rows) and all(isinstance(text, str) for text in texts)):
+        raise TypeError
+    return texts
 
 
 @schemathesis.hook

@@ -60,7 +60,7 @@ def test_document_and_service_agree(gateway_address: str, tmp_path: Path) -> Non
 
 @pytest.mark.long
 def test_document_and_service_agree_in_5000_cases(gateway_address: str, tmp_path: Path) -> None:
-    code, said = fuzz(DOCUMENT, gateway_address, tmp_path, "--max-examples", "200", minutes=60)
+    code, said = fuzz(DOCUMENT, gateway_address, tmp_path, "--max-examples", "300", minutes=60)
     assert code == 0, said
     assert cases(said) >= 5000
 
