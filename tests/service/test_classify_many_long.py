@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib.util
 import time
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from handler.engine import available_cores
 from handler.request import SentencePair
 from scripts import PROJECT
 from scripts.bulk.model import CHUNK, ArchiveModel
@@ -69,7 +73,11 @@ def test_200_000_rows_through_kills_cost_what_the_engine_costs(
         assert (row["prediction"], row["error"]) == (whole["prediction"], whole["error"])
         assert all(row[label] == pytest.approx(whole[label], abs=1e-6) for label in LABELS if row["model"])
     growth = [max(each[len(each) // 2 :]) / max(each[: len(each) // 2]) for each in memory]
-    bare = bare_seconds(archive, tmp_path / "unpacked") / MEASURED
+    unpacked = tmp_path / "unpacked"
+    zipfile.ZipFile(archive).extractall(unpacked)
+    # On every core at once, as the actors were: cores that share a processor slow each other down.
+    with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
+        bare = fmean(pool.map(bare_seconds, [unpacked] * available_cores())) / MEASURED
     with capsys.disabled():
         print(f"\nCPU a row: {cost * 1e3:.3f} ms, bare engine {bare * 1e3:.3f} ms, {cost / bare:.2f}")
         print(f"memory of actors: {[max(each) >> 20 for each in memory]} MiB, growth {growth}")
@@ -78,9 +86,8 @@ def test_200_000_rows_through_kills_cost_what_the_engine_costs(
     assert cost <= 1.1 * bare
 
 
-def bare_seconds(archive: Path, folder: Path) -> float:
+def bare_seconds(folder: Path) -> float:
     """Processor seconds of encoder and engine alone, without loading, for rows of the same kind."""
-    zipfile.ZipFile(archive).extractall(folder)
     model = ArchiveModel(folder)._model
     pairs = []
     for number in range(MEASURED + MEASURED // 50):
