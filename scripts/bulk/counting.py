@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.pairs import output_layout
 from scripts.pairs.output_layout import Prediction
 from scripts.pairs.text_file import DataError
 
@@ -17,13 +18,8 @@ ROUNDING = 1e-5
 
 def count(predictions: Sequence[Prediction]) -> Counter[str]:
     """Number of rows, of each label, of truncated pairs and of errors."""
-    counts = Counter(rows=len(predictions))
-    for prediction in predictions:
-        if isinstance(prediction, str):
-            counts["error"] += 1
-        else:
-            counts[f"label {prediction['label']}"] += 1
-            counts["truncated"] += bool(prediction["truncated"])
+    counts = output_layout.count(predictions)
+    counts["rows"] = len(predictions)
     return counts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from handler.errors import (
 from handler.request import SentencePair
 from scripts.command_line.tables import text_table
 from scripts.pairs.client import Client, ServiceRefusedError
-from scripts.pairs.output_layout import OutputLayout, Prediction
+from scripts.pairs.output_layout import OutputLayout, Prediction, count
 from scripts.pairs.reader import PairFile, Row
 from scripts.pairs.resumable_output import ResumableOutput
 from scripts.pairs.topics import Topics
@@ -124,7 +124,7 @@ def classify_file(
                     break
                 rows, future = waiting.popleft()
                 predictions = future.result()
-                written.append(layout.rows(rows, predictions), len(rows), _count(predictions))
+                written.append(layout.rows(rows, predictions), len(rows), count(predictions))
                 bar.update(len(rows))
             written.finish()
         except (ServiceError, KeyboardInterrupt):
@@ -194,14 +194,3 @@ def _ask(client: Client, pairs: list[SentencePair]) -> list[Prediction]:
             return [error.message.removeprefix("[0].").removeprefix("[0]: ")]
     middle = len(pairs) // 2
     return _ask(client, pairs[:middle]) + _ask(client, pairs[middle:])
-
-
-def _count(predictions: Sequence[Prediction]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for prediction in predictions:
-        if isinstance(prediction, str):
-            counts["error"] += 1
-        else:
-            counts[f"label {prediction['label']}"] += 1
-            counts["truncated"] += bool(prediction["truncated"])
-    return counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,3 +103,15 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def count(predictions: Sequence[Prediction]) -> Counter[str]:
+    """Number of predictions of each label, of truncated pairs and of errors."""
+    counts: Counter[str] = Counter()
+    for prediction in predictions:
+        if isinstance(prediction, str):
+            counts["error"] += 1
+        else:
+            counts[f"label {prediction['label']}"] += 1
+            counts["truncated"] += bool(prediction["truncated"])
+    return counts
