@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from handler.errors import ConfigurationError
 
 PAGE = Path(__file__).with_name("page.html")
 
+PLACE_OF_CARD = b"<!-- model card -->"
 
-def load_page(file: Path = PAGE) -> Response:
-    """The page as it is sent to a browser.
+
+def load_page(file: Path = PAGE, card: str | None = None) -> Response:
+    """The page as it is sent to a browser, with the model card at its end where there is one.
 
     Its content security policy allows the file's own style and script by their hashes, requests to the
     page's own origin, and nothing else; text never becomes markup (`require-trusted-types-for`).
@@ -43,6 +46,8 @@ def load_page(file: Path = PAGE) -> Response:
         ("Referrer-Policy", "no-referrer"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
     )
+    shown = f"<details><summary>모델 카드</summary><pre lang>{html.escape(card)}</pre></details>" if card else ""
+    body = body.replace(PLACE_OF_CARD, shown.encode())
     return Response(body, "text/html; charset=utf-8", headers)
 
 

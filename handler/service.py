@@ -85,8 +85,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         properties = context.system_properties
         config = context.model_yaml_config or {}
         self.settings = HandlerSettings.from_model_config(config)
-        self.page = load_page()
         self.checkpoint = Checkpoint.read(Path(properties["model_dir"]))
+        self.page = load_page(card=self.checkpoint.card())
         model = context.manifest["model"]
         self.identity = ModelIdentity(self.checkpoint.name, model["modelName"], model["modelVersion"])
         self.encoder = PairEncoder.from_folder(self.checkpoint.folder, self.checkpoint.max_seq_length)

@@ -33,8 +33,10 @@ def load_classifier(source: str, labels: Sequence[str] | None) -> tuple[PreTrain
             # The random numbers of dropout take as long on a CPU as a good part of a layer.
             if "dropout" in name and isinstance(value, float):
                 setattr(config, name, 0.0)
+        # On a CPU, the gradient of PyTorch's fused attention takes as long as all the rest in bfloat16.
+        attention = "sdpa" if torch.cuda.is_available() else "eager"
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, dtype=torch.float32
+            source, config=config, dtype=torch.float32, attn_implementation=attention
         )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"no model to train at {source!r}: {one_line(error)}") from None

@@ -80,6 +80,8 @@ def convert_checkpoint(
         "source": source.name,
         "source_sha256": sha256_of(*weight_files(source)),
     }
+    if training_data := ((own or {}).get(SECTION) or {}).get("training_data"):
+        section["training_data"] = training_data
     setattr(config, SECTION, section)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

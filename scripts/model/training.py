@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from handler.checkpoint import SECTION
 from handler.encoding import PairEncoder
 from handler.errors import ConfigurationError
 from handler.torch_model import input_names
@@ -81,6 +82,8 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
         "machine": machine(),
         "recipe": asdict(recipe),
     }
+    files = dict.fromkeys(Path(file).name for file in recipe.data)
+    setattr(model.config, SECTION, {"training_data": ", ".join(files)})
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     _write_json(output / "figures.json", figures)

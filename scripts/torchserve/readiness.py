@@ -28,6 +28,8 @@ class Readiness(Running):
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._fault: str | None = None
+        self.has_been_ready = False
+        """Whether `/ready` has ever answered 200, so that requests may have been sent here."""
         self._draining = False
         self._server: ThreadingHTTPServer | None = None
 
@@ -82,6 +84,7 @@ class Readiness(Running):
             if time.monotonic() - self._checked > KEEP_SECONDS:
                 self._fault = fault_of(self._management)
                 self._checked = time.monotonic()
+                self.has_been_ready |= self._fault is None
             return self._fault
 
 

@@ -91,7 +91,6 @@ def serve(
     readiness = Readiness(
         Management(server.management_url, model), server.ports.readiness, server.ports.readiness_host
     )
-    ready = False
     signals = StopSignals()
     try:
         if gateway:
@@ -101,7 +100,7 @@ def serve(
             server.start()
         readiness.start()
         server.wait_until_ready()
-        ready = True
+        readiness.has_been_ready = True
         announce()
         while server.is_running() and (gateway is None or gateway.is_running()):
             signals.asked.wait(0.5)
@@ -111,7 +110,7 @@ def serve(
     finally:
         with contextlib.suppress(KeyboardInterrupt):
             readiness.announce_drain()
-            if ready and server.is_running():
+            if readiness.has_been_ready and server.is_running():
                 time.sleep(drain_delay)
                 if gateway:
                     gateway.stop()

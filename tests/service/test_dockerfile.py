@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -81,7 +82,8 @@ def test_setup_finds_the_lock_that_it_installs(image: Path) -> None:
 
 def test_the_archive_is_built_and_the_start_is_understood(image: Path) -> None:
     (command,) = [run for run in instructions("RUN") if "build_archive.py" in run]
-    python, script, *arguments = shlex.split(command.split("&&")[0])
+    defaults = dict(each.split("=") for each in instructions("ARG") if "=" in each)
+    python, script, *arguments = shlex.split(Template(command.split("&&")[0]).substitute(defaults))
     assert python == "python"
     built = run(image, script, *arguments)
     assert built.returncode == 0, built.stderr

@@ -91,6 +91,22 @@ def test_sigterm_does_so_behind_the_gateway_too(service: Service, store: Path) -
     stop_under_load(service, f"http://127.0.0.1:{port}/predictions/nli")
 
 
+def test_sigterm_between_the_first_ready_worker_and_the_last_drains(service: Service, store: Path) -> None:
+    service.begin("--archive", store / "nli-1.0.mar", "--workers", "3", "--drain-delay", "2")
+    statuses_until_ready(service)
+    assert service.process
+    asked = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    draining = requests.get(service.readiness_url, timeout=1)
+    assert (draining.status_code, draining.json()["reason"]) == (503, "draining")
+    said, _ = service.process.communicate(timeout=60)
+    assert service.process.returncode == 0
+    assert time.monotonic() - asked > 2
+    assert "ready:" not in said  # the signal came before all workers had loaded
+    assert service.processes() == []
+
+
 def statuses_until_ready(service: Service) -> list[int]:
     """What `/ready` answers one after another while the service starts."""
     statuses: list[int] = []

@@ -87,10 +87,12 @@ def test_holds_out_by_premise(data: Path, trained: Path) -> None:
     assert held_out.isdisjoint(test)
 
 
-def test_goes_through_conversion_and_archive(trained: Path, tmp_path: Path) -> None:
+def test_goes_through_conversion_and_archive(data: Path, trained: Path, tmp_path: Path) -> None:
     choice = choose_checkpoint(trained)
     converted = convert_checkpoint(choice.file, None, tmp_path / "mine", max_seq_length=48)
-    assert Checkpoint.read(converted).labels == ("entailment", "contradiction", "neutral")
+    checkpoint = Checkpoint.read(converted)
+    assert checkpoint.labels == ("entailment", "contradiction", "neutral")
+    assert checkpoint.training_data == data.name
     archive = build_archive(converted, "1.0", tmp_path / "nli-1.0.mar")
     assert archive.stat().st_size > 10_000
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from handler.page import PAGE, load_page
+from handler.page import PAGE, PLACE_OF_CARD, load_page
 
 PAGE_SOURCE = PAGE.read_text(encoding="utf-8")
 
@@ -23,7 +23,7 @@ def policy() -> dict[str, str]:
 def test_it_is_sent_as_html_with_headers_that_close_every_other_door() -> None:
     response = load_page()
     assert response.content_type == "text/html; charset=utf-8"
-    assert response.body == PAGE.read_bytes()
+    assert response.body == PAGE.read_bytes().replace(PLACE_OF_CARD, b"")
     headers = dict(response.headers)
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -40,6 +40,12 @@ def test_the_policy_names_each_inline_element_by_its_hash(element: str) -> None:
     (content,) = re.findall(f"<{element}>(.*?)</{element}>", PAGE_SOURCE, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
     assert policy()[f"{element}-src"] == f"'sha256-{digest}'"
+
+
+def test_the_model_card_is_shown_as_text() -> None:
+    response = load_page(card="# 모델\n<script>alert(1)</script>")
+    assert "<pre lang># 모델\n&lt;script&gt;alert(1)&lt;/script&gt;</pre>" in response.body.decode()
+    assert response.headers == load_page().headers
 
 
 def test_a_page_without_script_or_style_allows_none(tmp_path: Path) -> None:
