@@ -46,7 +46,8 @@ def load_page(file: Path = PAGE, card: str | None = None) -> Response:
         ("Referrer-Policy", "no-referrer"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
     )
-    shown = f"<details><summary>모델 카드</summary><pre lang>{html.escape(card)}</pre></details>" if card else ""
+    text = html.escape(card or "")
+    shown = f"<details><summary>모델 카드</summary><pre lang>{text}</pre></details>" if text else ""
     body = body.replace(PLACE_OF_CARD, shown.encode())
     return Response(body, "text/html; charset=utf-8", headers)
 
