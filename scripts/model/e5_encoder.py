@@ -12,14 +12,14 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertModel
@@ -99,15 +99,57 @@ def make_encoder(packages: Path, output: Path, texts: Sequence[Path] = ()) -> in
     loaders: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     loaders |= {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     loaders |= {"model_max_length": config.max_position_embeddings}
+    _write_folder(output, config.to_dict(), weights, _reduced(settings, kept), loaders)
+    return len(kept)
+
+
+def cut_vocabulary(folder: Path, output: Path, texts: Sequence[Path] = ()) -> int:
+    """Write the model in `folder` once more, without the pieces that Korean text doesn't need.
+
+    A model that also learnt from pairs in another language then answers Korean pairs as it did.
+
+    Args:
+        folder: what `make_encoder` wrote, or what was trained from that.
+        output: the folder to write.
+        texts: files whose pieces are kept besides those that Korean text needs in any case.
+
+    Returns:
+        How many pieces were kept.
+
+    Raises:
+        ConfigurationError: there is no such model in `folder`, or `output` can't be written.
+    """
+    try:
+        settings, config, loaders = (
+            json.loads((folder / name).read_text(encoding="utf-8"))
+            for name in ("tokenizer.json", "config.json", "tokenizer_config.json")
+        )
+        tensors = load_file(folder / "model.safetensors")
+        (words,) = (name for name in tensors if name.endswith("embeddings.word_embeddings.weight"))
+        kept = kept_pieces(settings, texts)
+        tensors[words] = tensors[words][kept].contiguous()
+        reduced = _reduced(settings, kept)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ConfigurationError(f"{folder} holds no model of scripts/make_encoder.py: {error}") from None
+    _write_folder(output, config | {"vocab_size": len(kept)}, tensors, reduced, loaders)
+    return len(kept)
+
+
+def _write_folder(
+    output: Path,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    tokenizer: dict[str, Any],
+    loaders: dict[str, Any],
+) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        config.save_pretrained(output)
-        save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
-        _write_json(output / "tokenizer.json", _reduced(settings, kept))
+        _write_json(output / "config.json", config)
+        save_file(tensors, output / "model.safetensors", metadata={"format": "pt"})
+        _write_json(output / "tokenizer.json", tokenizer)
         _write_json(output / "tokenizer_config.json", loaders)
     except OSError as error:
         raise ConfigurationError(f"{output} can't be written: {error.strerror}") from None
-    return len(kept)
 
 
 def kept_pieces(settings: dict[str, Any], texts: Sequence[Path] = ()) -> list[int]:
@@ -115,7 +157,7 @@ def kept_pieces(settings: dict[str, Any], texts: Sequence[Path] = ()) -> list[in
     used: set[int] = set()
     tokenizer = Tokenizer.from_str(json.dumps(settings))
     for file in texts:
-        for encoding in tokenizer.encode_batch_fast(list(_korean_cells(file)), add_special_tokens=False):
+        for encoding in tokenizer.encode_batch_fast(_cells(file), add_special_tokens=False):
             used.update(encoding.ids)
     return [
         index
@@ -129,14 +171,15 @@ def _is_needed(piece: str) -> bool:
     return len(bare) == 0 or bool(re.search("[가-힣ㄱ-ㅣ]", bare)) or (len(bare) == 1 and bare.isascii())
 
 
-def _korean_cells(file: Path) -> Iterator[str]:
-    """What stands between tabs, line ends and quotation marks of a file, where it has Hangul."""
+def _cells(file: Path) -> list[str]:
+    """What stands between tabs, line ends and quotation marks of a file: where it has Hangul, if any has."""
     try:
         raw = file.read_bytes()
         text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file} can't be read as UTF-8 text: {error}") from None
-    return (cell for cell in re.split(r'[\t\r\n"]+', text) if re.search("[가-힣]", cell))
+    cells = re.split(r'[\t\r\n"]+', text)
+    return [cell for cell in cells if re.search("[가-힣]", cell)] or cells
 
 
 def read_tensors(content: bytes) -> tuple[BertConfig, dict[str, NDArray[Any]]]:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from handler.encoding import PairEncoder
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
-from scripts.model.e5_encoder import LAYER_PARTS, TOKENIZER, WEIGHTS, make_encoder
+from scripts.model.e5_encoder import LAYER_PARTS, TOKENIZER, WEIGHTS, cut_vocabulary, make_encoder
 
 HIDDEN, LAYERS, INTERMEDIATE, POSITIONS = 32, 2, 64, 20
 
@@ -172,6 +173,33 @@ def test_pieces_of_given_texts_are_kept_where_they_stand_beside_hangul(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
     assert "▁OECD" in tokenizer.get_vocab()
     assert "▁hello" not in tokenizer.get_vocab()
+
+
+def test_a_cut_model_reads_and_answers_korean_as_before(packages: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "english.txt"
+    texts.write_text("hello\n", encoding="utf-8")
+    assert make_encoder(packages, tmp_path / "encoder", [texts]) == len(KEPT) + 1
+    torch.manual_seed(0)
+    trained = AutoModelForSequenceClassification.from_pretrained(tmp_path / "encoder", num_labels=3).eval()
+    trained.save_pretrained(tmp_path / "trained")
+    AutoTokenizer.from_pretrained(tmp_path / "encoder").save_pretrained(tmp_path / "trained")
+
+    assert cut_vocabulary(tmp_path / "trained", tmp_path / "cut") == len(KEPT)
+    cut = AutoModelForSequenceClassification.from_pretrained(tmp_path / "cut").eval()
+    logits = []
+    for model, folder in ((trained, "trained"), (cut, "cut")):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / folder)
+        encoded = tokenizer("비가 온다.", "날씨다", return_tensors="pt", return_token_type_ids=True)
+        assert tokenizer.unk_token_id not in encoded["input_ids"]
+        logits.append(model(**encoded).logits)
+    torch.testing.assert_close(*logits)
+
+
+def test_a_model_of_another_kind_is_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"holds no model of scripts/make_encoder\.py"):
+        cut_vocabulary(tmp_path, tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
