@@ -29,6 +29,14 @@ def test_the_readme_answer_is_what_the_demo_answers(tmp_path: Path) -> None:
         answer = requests.post(
             server.url + path[1], body[1].encode(), headers={"Content-Type": "application/json"}, timeout=60
         ).json()
-    # The last digits depend on the processor.
-    assert answer.pop("probabilities") == pytest.approx(printed.pop("probabilities"), abs=1e-3)
+    # int8 is rounded a little otherwise on another processor, in 12 layers one after another.
+    assert answer.pop("probabilities") == pytest.approx(printed.pop("probabilities"), abs=0.02)
+    for key in [key for key in printed if key.endswith(("_data", "_width"))]:
+        unit = 100 if key.endswith("_width") else 1
+        assert number(answer.pop(key)) == pytest.approx(number(printed.pop(key)), abs=0.021 * unit), key
     assert answer == printed
+
+
+def number(text: str) -> float:
+    """The number in a field of the tutorial's answer, such as `참 0.07` or `7.0%`."""
+    return float(text.split(" ")[-1].removesuffix("%"))

@@ -36,7 +36,7 @@ def texts() -> dict[str, str]:
     files = {name: PROJECT / name for name in listed.split("\0") if name}
     found = {}
     for name, file in files.items():
-        if file.is_file() and file.suffix not in {".png", ".safetensors", ".svg"}:
+        if file.is_file() and file.suffix not in {".gz", ".png", ".safetensors", ".svg"}:
             found[name] = file.read_text(encoding="utf-8")
     return found
 
