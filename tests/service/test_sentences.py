@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +75,6 @@ def test_more_sentences_than_pairs_are_refused(url: str) -> None:
     assert "send at most 64 sentences at once" in answer.json()["message"]
 
 
-def layers(checkpoint: Path) -> int:
-    return int(json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
-
-
-@pytest.mark.skipif(layers(SHIPPED) < 6, reason="the model that ships has too few layers to tell claims")
 def test_what_the_last_of_40_sentences_says_is_found_by_sentences_and_not_in_the_cut_text(
     tmp_path: Path,
 ) -> None:
