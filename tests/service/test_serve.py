@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -92,7 +93,9 @@ def test_sigterm_does_so_behind_the_gateway_too(service: Service, store: Path) -
 
 
 def test_sigterm_between_the_first_ready_worker_and_the_last_drains(service: Service, store: Path) -> None:
-    service.begin("--archive", store / "nli-1.0.mar", "--workers", "3", "--drain-delay", "2")
+    service.begin("--archive", store / "nli-1.0.mar", "--workers", "2", "--drain-delay", "2")
+    last = first_worker(service)
+    last.suspend()  # until after the signal, so that it can't be ready before
     statuses_until_ready(service)
     assert service.process
     asked = time.monotonic()
@@ -100,11 +103,24 @@ def test_sigterm_between_the_first_ready_worker_and_the_last_drains(service: Ser
     time.sleep(0.3)
     draining = requests.get(service.readiness_url, timeout=1)
     assert (draining.status_code, draining.json()["reason"]) == (503, "draining")
+    last.resume()
     said, _ = service.process.communicate(timeout=60)
     assert service.process.returncode == 0
     assert time.monotonic() - asked > 2
-    assert "ready:" not in said  # the signal came before all workers had loaded
+    assert "ready:" not in said
     assert service.processes() == []
+
+
+def first_worker(service: Service) -> psutil.Process:
+    """The first worker process that the service starts."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in service.processes():
+            with contextlib.suppress(psutil.Error):
+                if any(part.endswith("model_service_worker.py") for part in process.cmdline()):
+                    return process
+        time.sleep(0.02)
+    raise AssertionError("no worker started within a minute")
 
 
 def statuses_until_ready(service: Service) -> list[int]:
