@@ -38,9 +38,7 @@ def test_200_000_rows_through_kills_cost_what_the_engine_costs(
     monkeypatch.setattr(bulk_runs, "PATIENCE", 3600.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    archive = build_archive(
-        PROJECT / "checkpoints" / "demo", "1.0", tmp_path / "demo.mar", precision="int8"
-    )
+    archive = build_archive(PROJECT / "checkpoints" / "demo", "1.0", tmp_path / "demo.mar", precision="int8")
     source, output = tmp_path / "in", tmp_path / "out"
     total = write_input(source, FILES, ROWS)
     arguments: list[str | Path] = ["--archive", archive, "--input", source, "--output", output]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts import PROJECT, VERSION, classify, convert_checkpoint, manage, serve
 from tests.commands import call
@@ -57,7 +59,14 @@ def test_a_verb_prints_the_version(verb: object) -> None:
     assert call(verb.main, "--version").stdout == f"{VERSION}\n"  # type: ignore[attr-defined]
 
 
-def test_the_image_and_the_changelog_name_the_version() -> None:
+def test_the_image_the_chart_and_the_changelog_name_the_version() -> None:
+    chart = yaml.safe_load((PROJECT / "deploy" / "helm" / "korean-nli" / "Chart.yaml").read_text("utf-8"))
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
+    described = json.loads((PROJECT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    assert described["info"]["version"] == VERSION
+    for file in (PROJECT / "docs" / "cluster.md", PROJECT / "deploy" / "kserve" / "servingruntime.yaml"):
+        tags = re.findall(r"korean-nli:(\d\S*)", file.read_text(encoding="utf-8"))
+        assert {*tags} == {VERSION}, file.name
     dockerfile = (PROJECT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"org\.opencontainers\.image\.version=(\S+)", dockerfile) == [VERSION]
     changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
