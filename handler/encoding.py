@@ -13,8 +13,10 @@ from tokenizers import Tokenizer
 
 from handler.errors import ConfigurationError
 from handler.request import Request, SentencePair
+from handler.sentences import Span
 
 WORD = re.compile(r"\S+")
+"""A word, as written between spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,6 @@ class EncodedPair:
     token_type_ids: tuple[int, ...]
     truncated: bool
     """Whether tokens were cut because the pair is longer than the model reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a text, as written between spaces."""
-
-    text: str
-    start: int
-    """Place of its first character in the text, in code points."""
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +144,7 @@ class PairEncoder:
         encodings = self._tokenizer.encode_batch_fast(composed, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
-    def words(self, pair: SentencePair) -> list[list[tuple[Word, list[int]]]]:
+    def words(self, pair: SentencePair) -> list[list[tuple[Span, list[int]]]]:
         """The first words of premise and hypothesis, each with those of its tokens that the model reads.
 
         A token belongs to the word in which it ends. A word has none where the pair is cut before it, or
@@ -170,7 +162,7 @@ class PairEncoder:
                 budget -= len(ids)
         return texts
 
-    def _words(self, text: str) -> list[tuple[Word, list[int]]]:
+    def _words(self, text: str) -> list[tuple[Span, list[int]]]:
         # Composition moves the places of characters, but leaves spaces between the same words.
         composed = unicodedata.normalize("NFC", text)
         ends = [found.end() for found in WORD.finditer(composed)]
@@ -179,7 +171,7 @@ class PairEncoder:
         for token, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
             if ends:
                 ids[min(bisect_left(ends, end), len(ends) - 1)].append(token)
-        words = (Word(found[0], *found.span()) for found in WORD.finditer(text))
+        words = (Span(found[0], *found.span()) for found in WORD.finditer(text))
         return list(zip(words, ids, strict=True))
 
     def join(self, premise: list[int], hypothesis: list[int]) -> EncodedPair:

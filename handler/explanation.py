@@ -25,9 +25,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.encoding import EncodedPair, EncodedRequest, PairEncoder, Word
+from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
 from handler.errors import LimitExceeded
 from handler.request import Request, SentencePair
+from handler.sentences import Span
 
 ALONE = 10
 """Largest number of words of which each is left out alone."""
@@ -43,9 +44,9 @@ PARTS = 3
 class Explanation:
     """The words of both texts that the model reads, and how much each speaks for the predicted label."""
 
-    premise: tuple[tuple[Word, float], ...]
+    premise: tuple[tuple[Span, float], ...]
     """Each word with its weight: the probability that the label loses without it; negative where it gains."""
-    hypothesis: tuple[tuple[Word, float], ...]
+    hypothesis: tuple[tuple[Span, float], ...]
     unread: tuple[int, int]
     """Number of words of each text that the model doesn't read."""
 
@@ -54,9 +55,9 @@ class Explanation:
 class Occlusion:
     """One pair with words left out in several ways, to be answered."""
 
-    premise: tuple[Word, ...]
+    premise: tuple[Span, ...]
     """The words that the model reads."""
-    hypothesis: tuple[Word, ...]
+    hypothesis: tuple[Span, ...]
     unread: tuple[int, int]
     left_out: tuple[tuple[int, ...], ...]
     """The words that each variant lacks, counted through both texts."""

@@ -24,7 +24,7 @@ from typing import Any
 from handler.body import FORM, BodyHeaders, charset_of, lone_surrogate, media_type, read_body, type_name
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
 from handler.multipart import RAW_MULTIPART, read_multipart
-from handler.sentences import Sentence, split_sentences
+from handler.sentences import Span, split_sentences
 from handler.settings import HandlerSettings
 from handler.tensors import RequestedOutput, read_tensors
 
@@ -66,7 +66,7 @@ class Request:
     """The id of a KServe V2 request, sent back with its answer."""
     outputs: tuple[RequestedOutput, ...] = ()
     """The outputs that a KServe V2 request wants, in order."""
-    sentences: tuple[Sentence, ...] = ()
+    sentences: tuple[Span, ...] = ()
     """The sentences of the premise of all pairs, where it is to be read by sentences."""
 
     @property
@@ -191,7 +191,7 @@ def _by_sentences(request: Request, body: dict[str, Any], limits: HandlerSetting
         return request
     # A text of signs alone is one sentence.
     premise = request.pairs[0].premise
-    sentences = split_sentences(premise) or [Sentence(premise, 0, len(premise))]
+    sentences = split_sentences(premise) or [Span(premise, 0, len(premise))]
     if len(sentences) * len(request.pairs) > limits.max_pairs:
         most = limits.max_pairs // len(request.pairs)
         raise LimitExceeded(

@@ -57,8 +57,8 @@ _NO_END = re.compile(r"(?:^|[\s(\[.])(?:\d{1,4}|[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|vs
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence and its place in its text, counted in characters (code points)."""
+class Span:
+    """A part of a text, such as a word or a sentence, and its place, counted in characters (code points)."""
 
     text: str
     start: int
@@ -72,7 +72,7 @@ class DecidingSentence:
 
     index: int
     """Place among the sentences, from 0."""
-    sentence: Sentence
+    sentence: Span
     truncated: bool
     """Whether the model doesn't read the whole of it."""
 
@@ -82,7 +82,7 @@ class DecidingSentence:
         return {"index": self.index, **of_text, "truncated": self.truncated}
 
 
-def split_sentences(text: str) -> list[Sentence]:
+def split_sentences(text: str) -> list[Span]:
     """The sentences of a text, without the spaces between them; parts without letters or digits are left out.
 
     >>> [each.text for each in split_sentences('비가 온다. 그는 "집에 가자. 어서!"라고 했다.')]
@@ -94,7 +94,7 @@ def split_sentences(text: str) -> list[Sentence]:
         part = text[start:end]
         if any(map(str.isalnum, part)):
             begin = start + len(part) - len(part.lstrip())
-            sentences.append(Sentence(part.strip(), begin, begin + len(part.strip())))
+            sentences.append(Span(part.strip(), begin, begin + len(part.strip())))
         start = end
     return sentences
 
