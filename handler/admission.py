@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from handler.answer import Response
-from handler.encoding import EncodedRequest
+from handler.encoded_request import EncodedRequest
 from handler.errors import LimitExceeded, Overloaded, RequestError
 
 BATCH_SHARE = 0.25

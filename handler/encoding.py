@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from handler.errors import ConfigurationError
-from handler.request import Request, SentencePair
+from handler.request import SentencePair
 from handler.sentences import Span
 
 WORD = re.compile(r"\S+")
@@ -27,34 +27,6 @@ class EncodedPair:
     token_type_ids: tuple[int, ...]
     truncated: bool
     """Whether tokens were cut because the pair is longer than the model reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRequest:
-    """A request whose pairs are ready for the model."""
-
-    request: Request
-    pairs: list[EncodedPair]
-
-    @property
-    def whole(self) -> list[EncodedPair]:
-        """The pairs of the request, in order."""
-        return self.pairs
-
-    @property
-    def parts(self) -> list[list[EncodedPair]]:
-        """The pairs, cut into those that may share a batch."""
-        return [self.pairs]
-
-    @property
-    def alone(self) -> bool:
-        """Whether no pair may share a batch with those of other requests."""
-        return False
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens that the model reads of it."""
-        return sum(len(pair.input_ids) for pair in self.pairs)
 
 
 def kept_tokens(premise: int, hypothesis: int, budget: int) -> tuple[int, int]:

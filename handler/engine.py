@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 Probabilities = NDArray[np.float64]
 """Shape [labels]; one pair's probabilities in the order of the checkpoint's labels."""
 
+Result: TypeAlias = Probabilities | InferenceFailed
+"""What the model gives for a pair: its probabilities, or why there are none."""
+
 
 class Model(Protocol):
     """A loaded model: one forward pass."""
@@ -57,8 +60,8 @@ class Model(Protocol):
 class Inference:
     """The results of a number of pairs, and what went through the model for them."""
 
-    results: list[Probabilities | InferenceFailed]
-    """For each pair, in order: its probabilities, or why there are none."""
+    results: list[Result]
+    """One for each pair, in order."""
     tokens: int = 0
     """Number of tokens that went through the model, without padding; equal pairs count once."""
     padding: int = 0
@@ -85,7 +88,7 @@ class Engine:
         self._model = model
         self._batcher = batcher
 
-    def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Probabilities | InferenceFailed]:
+    def probabilities(self, pairs: Sequence[EncodedPair]) -> list[Result]:
         """The results of `infer`, for callers that count nothing."""
         return self.infer(pairs).results
 
@@ -95,7 +98,7 @@ class Engine:
         Equal pairs are computed once. Where a model batch fails, or gives an answer that isn't finite, its
         pairs are tried one by one, so that only the pair at fault has no answer.
         """
-        results: dict[EncodedPair, Probabilities | InferenceFailed] = {}
+        results: dict[EncodedPair, Result] = {}
         tokens = size = model_batches = 0
         waiting = list(self._batcher.batches(list(dict.fromkeys(pairs))))
         while waiting:
@@ -136,7 +139,7 @@ class Engine:
             runs += 1
         return runs * batch.tokens / (monotonic() - began)
 
-    def _run(self, batch: ModelBatch) -> Sequence[Probabilities | InferenceFailed]:
+    def _run(self, batch: ModelBatch) -> Sequence[Result]:
         """The results of one forward pass, in the order of the batch's pairs."""
         try:
             logits = self._model.logits(batch.inputs)
@@ -193,7 +196,7 @@ def available_cores() -> int:
         return cores
 
 
-def _softmax(logits: NDArray[np.float64]) -> list[Probabilities | InferenceFailed]:
+def _softmax(logits: NDArray[np.float64]) -> list[Result]:
     with np.errstate(invalid="ignore"):  # infinities, which are refused below
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)

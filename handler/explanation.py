@@ -25,9 +25,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
-from handler.errors import LimitExceeded
-from handler.request import Request, SentencePair
+from handler.encoding import EncodedPair, PairEncoder
+from handler.request import SentencePair
 from handler.sentences import Span
 
 ALONE = 10
@@ -96,44 +95,6 @@ class Occlusion:
         weighed = list(zip((*self.premise, *self.hypothesis), weights, strict=True))
         cut = len(self.premise)
         return Explanation(tuple(weighed[:cut]), tuple(weighed[cut:]), self.unread)
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedRequest(EncodedRequest):
-    """A request whose pairs are to be explained: `pairs` are all pairs with all their variants."""
-
-    occlusions: tuple[Occlusion, ...]
-
-    @classmethod
-    def of(cls, request: Request, encoder: PairEncoder, max_pairs: int) -> ExplainedRequest:
-        """Leave out words of each pair of a request.
-
-        Raises:
-            LimitExceeded: it has more than `max_pairs` pairs.
-        """
-        count = len(request.pairs)
-        if count > max_pairs:
-            raise LimitExceeded(
-                f"{count} pairs in one request to be explained; at most {max_pairs} are allowed"
-            )
-        whole = encoder.encode(request.pairs)
-        occlusions = [Occlusion.of(*both, encoder) for both in zip(request.pairs, whole, strict=True)]
-        return cls(request, [pair for each in occlusions for pair in each.pairs], tuple(occlusions))
-
-    @property
-    def whole(self) -> list[EncodedPair]:
-        """The pairs of the request, without their variants."""
-        return [each.pairs[0] for each in self.occlusions]
-
-    @property
-    def parts(self) -> list[list[EncodedPair]]:
-        """Each pair with its variants by itself, so that weights depend on nothing but the pair."""
-        return [list(each.pairs) for each in self.occlusions]
-
-    @property
-    def alone(self) -> bool:
-        """Always: in int8 the rest of a batch shows in an answer's digits, and so in weights."""
-        return True
 
 
 def left_out(premise: int, hypothesis: int) -> list[list[int]]:

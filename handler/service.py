@@ -26,19 +26,19 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import PredictionException
 
 from handler.admission import TOO_MUCH, Arrival, Capacity, Item, seconds_since
-from handler.answer import ModelIdentity, Response, make_answer, render, render_error, render_metadata
+from handler.answer import ModelIdentity, Response, render, render_error, render_metadata
 from handler.checkpoint import Checkpoint
-from handler.encoding import EncodedPair, EncodedRequest, PairEncoder
-from handler.engine import Inference, Probabilities, load_engine, threads_per_worker
+from handler.encoded_request import EncodedRequest, ExplainedRequest
+from handler.encoding import EncodedPair, PairEncoder
+from handler.engine import Inference, Result, load_engine, threads_per_worker
 from handler.errors import ConfigurationError, InferenceFailed, InternalError, InvalidRequest, RequestError
-from handler.explanation import ExplainedRequest, Occlusion
 from handler.headers import RequestHeaders
 from handler.page import load_page
 from handler.recording import BatchRecord, RequestRecord
 from handler.recording.export import Exporter, Metric
 from handler.recording.recorder import JoinedLines, Recorder
 from handler.request import parse_request
-from handler.sentences import RANKS, DecidingSentence, deciding
+from handler.sentences import RANKS
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             parts.append(inferred)
             results = iter(inferred.results)
             for each in group:
-                answered[id(each)] = self._answer(each, islice(results, len(each.pairs)))
+                own = list(islice(results, len(each.pairs)))  # all of them, also where one is an error
+                answered[id(each)] = self._answer(each, own)
         late = self.capacity.refusal(TOO_MUCH)
         return [
             answered.get(id(item), late) if isinstance(item, EncodedRequest) else item for item in data
@@ -275,30 +276,12 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
             _internal_error(error)
             return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
 
-    def _answer(
-        self, encoded: EncodedRequest, results: Iterable[Probabilities | InferenceFailed]
-    ) -> Response | RequestError:
-        request, labels, answers = encoded.request, self.checkpoint.labels, []
-        whole = iter(encoded.whole)
-        found = iter(list(results))  # all of them, also where one is an error
-        occlusions: Sequence[Occlusion | None] = [None] * len(request.pairs)
-        if isinstance(encoded, ExplainedRequest):
-            occlusions = encoded.occlusions
+    def _answer(self, encoded: EncodedRequest, results: Sequence[Result]) -> Response | RequestError:
         try:
-            for pair, occlusion in zip(request.pairs, occlusions, strict=True):
-                cut = [each.truncated for each in islice(whole, len(request.sentences) or 1)]
-                own = []
-                for result in islice(found, len(occlusion.pairs) if occlusion else len(cut)):
-                    if isinstance(result, InferenceFailed):
-                        return result.at(pair.where)
-                    own.append(result)
-                explanation = occlusion.explain(own) if occlusion else None
-                index, sentence = 0, None
-                if request.sentences:
-                    index = deciding(labels, own)
-                    sentence = DecidingSentence(index, request.sentences[index], cut[index])
-                answers.append(make_answer(pair, labels, own[index], any(cut), explanation, sentence))
-            return render(request, answers, self.identity)
+            answers = encoded.answers(self.checkpoint.labels, results)
+            return render(encoded.request, answers, self.identity)
+        except InferenceFailed as error:
+            return error
         except Exception as error:
             return _internal_error(error)
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from handler.answer import Response
-from handler.encoding import EncodedRequest
+from handler.encoded_request import EncodedRequest, ExplainedRequest
 from handler.errors import RequestError
-from handler.explanation import ExplainedRequest
 
 ANSWERED, EXPLAINED, PAGE, ERROR = "answered", "explained", "page", "error"
 """Outcomes of a request."""

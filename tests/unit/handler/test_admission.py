@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from handler.admission import Arrival, Capacity, Item, seconds_since
-from handler.encoding import EncodedPair, EncodedRequest
+from handler.encoded_request import EncodedRequest
+from handler.encoding import EncodedPair
 from handler.errors import InvalidRequest, LimitExceeded, Overloaded
 from handler.request import Request, SentencePair, Shape
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from handler.checkpoint import Checkpoint
 from handler.encoding import EncodedPair, PairEncoder
-from handler.errors import LimitExceeded
-from handler.explanation import ALONE, PARTS, PHRASES, ExplainedRequest, Explanation, Occlusion, left_out
-from handler.request import Request, SentencePair, Shape
+from handler.explanation import ALONE, PARTS, PHRASES, Explanation, Occlusion, left_out
+from handler.request import SentencePair
 
 WORDS = ["비가", "온다.", "남자가", "책을", "읽는다.", "여자가", "날씨가", "맑다.", "없다.", "있다."]
 Score = Callable[[EncodedPair], float]
@@ -158,25 +156,3 @@ def test_odd_texts_are_explained(encoder: PairEncoder, premise: str) -> None:
 def test_a_pair_without_a_token_has_no_words(encoder: PairEncoder) -> None:
     found = explain(occlusion(encoder, "\x01", "\x01 \x02"), lambda pair: len(pair.input_ids) / 100)
     assert found == Explanation((), (), (1, 2))
-
-
-# --- requests ----------------------------------------------------------------------------------------
-
-
-def request(pairs: Sequence[SentencePair]) -> Request:
-    return Request(tuple(pairs), Shape.LIST)
-
-
-def test_a_request_has_every_pair_and_its_variants_in_order(encoder: PairEncoder) -> None:
-    pairs = [SentencePair("비가 온다.", "날씨가 맑다."), SentencePair("책을 읽는다.", "있다.")]
-    found = ExplainedRequest.of(request(pairs), encoder, 2)
-    assert found.whole == encoder.encode(pairs)
-    assert [len(part) for part in found.parts] == [5, 4]
-    assert found.pairs == [pair for part in found.parts for pair in part]
-    assert found.tokens == sum(len(pair.input_ids) for pair in found.pairs)
-
-
-def test_more_pairs_than_may_be_explained_are_refused(encoder: PairEncoder) -> None:
-    many: Any = [SentencePair("가", "나")] * 3
-    with pytest.raises(LimitExceeded, match="3 pairs in one request to be explained; at most 2 are allowed"):
-        ExplainedRequest.of(request(many), encoder, 2)
