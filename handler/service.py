@@ -153,12 +153,14 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
     def inference(self, data: list[Item]) -> tuple[list[Response | RequestError], Inference]:
         """Encoded pairs → answers: the pairs of many requests together; and what went through the model."""
         answered: dict[int, Response | RequestError] = {}
-        parts = []
+        inferences = []
         for group in self.capacity.groups([item for item in data if isinstance(item, EncodedRequest)]):
             began = perf_counter()
-            inferred = self._infer(group)
+            parts = [part for request in group for part in request.parts]
+            batches = [[part] for part in parts] if group[0].alone else [parts]
+            inferred = Inference.joined([self._infer(batch) for batch in batches])
             self.capacity.observe(inferred.tokens, perf_counter() - began)
-            parts.append(inferred)
+            inferences.append(inferred)
             results = iter(inferred.results)
             for each in group:
                 own = list(islice(results, len(each.pairs)))  # all of them, also where one is an error
@@ -166,7 +168,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         late = self.capacity.refusal(TOO_MUCH)
         return [
             answered.get(id(item), late) if isinstance(item, EncodedRequest) else item for item in data
-        ], Inference.joined(parts)
+        ], Inference.joined(inferences)
 
     def postprocess(self, data: list[Response | RequestError]) -> list[bytes]:
         """Answers → bodies, with the status and the content type of each.
@@ -258,23 +260,16 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 "premise_sentences needs a model with the labels entailment and contradiction"
             )
 
-    def _infer(self, requests: Sequence[EncodedRequest]) -> Inference:
-        """The results of all pairs; where that fails as a whole, of each request by itself."""
-        if len(requests) == 1:
-            return Inference.joined([self._infer_pairs(part) for part in requests[0].parts])
-        pairs = [pair for request in requests for pair in request.pairs]
+    def _infer(self, parts: list[list[EncodedPair]]) -> Inference:
+        """The results of all pairs; where that fails as a whole, of each part by itself."""
+        pairs = [pair for part in parts for pair in part]
         try:
             return self.engine.infer(pairs)
         except Exception as error:
             _internal_error(error)
-        return Inference.joined([self._infer([request]) for request in requests])
-
-    def _infer_pairs(self, pairs: list[EncodedPair]) -> Inference:
-        try:
-            return self.engine.infer(pairs)
-        except Exception as error:
-            _internal_error(error)
-            return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
+        if len(parts) > 1:
+            return Inference.joined([self._infer([part]) for part in parts])
+        return Inference([InferenceFailed("the model failed on this request")] * len(pairs))
 
     def _answer(self, encoded: EncodedRequest, results: Sequence[Result]) -> Response | RequestError:
         try:
