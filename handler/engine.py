@@ -66,8 +66,6 @@ class Inference:
     """Number of tokens that went through the model, without padding; equal pairs count once."""
     padding: int = 0
     """Number of positions that went through the model and held nothing."""
-    model_batches: int = 0
-    """Number of forward passes."""
 
     @classmethod
     def joined(cls, parts: Sequence[Inference]) -> Inference:
@@ -76,7 +74,6 @@ class Inference:
             [result for part in parts for result in part.results],
             sum(part.tokens for part in parts),
             sum(part.padding for part in parts),
-            sum(part.model_batches for part in parts),
         )
 
 
@@ -99,18 +96,18 @@ class Engine:
         pairs are tried one by one, so that only the pair at fault has no answer.
         """
         results: dict[EncodedPair, Result] = {}
-        tokens = size = model_batches = 0
+        tokens = size = 0
         waiting = list(self._batcher.batches(list(dict.fromkeys(pairs))))
         while waiting:
             batch = waiting.pop()
             found = self._run(batch)
-            tokens, size, model_batches = tokens + batch.tokens, size + batch.size, model_batches + 1
+            tokens, size = tokens + batch.tokens, size + batch.size
             if len(batch.pairs) > 1 and any(isinstance(each, InferenceFailed) for each in found):
                 # The fault may be another's: what isn't finite spreads over a packed row.
                 waiting += [alone for pair in batch.pairs for alone in self._batcher.batches([pair])]
             else:
                 results.update(zip(batch.pairs, found, strict=True))
-        return Inference([results[pair] for pair in pairs], tokens, size - tokens, model_batches)
+        return Inference([results[pair] for pair in pairs], tokens, size - tokens)
 
     def warm_up(self) -> None:
         """Run a model batch of each shape, small ones first, so that no request is the first of its shape.
