@@ -6,15 +6,18 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
+from scripts.bench.load import body_of
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
 from tests.cluster.hosts import Host
 from tests.cluster.network import Machine, machines
+from tests.load import Clients
 from tests.making import answers, random_weights, some_pairs, write_lightning_checkpoint
 from tests.programs import need
 
@@ -29,6 +32,17 @@ class Versions:
     archives: dict[str, Path]
     pairs: list[SentencePair]
     expected: dict[str, list[list[float]]]
+
+    def clients(self, url: str, count: int = 12) -> Clients:
+        """Clients that ask a host or a balancer about each pair in turn."""
+        return Clients(f"{url}/predictions/nli", count, list(map(body_of, self.pairs)), self.judge)
+
+    def judge(self, number: int, answer: dict[str, Any]) -> str:
+        """Hold an answer against its own pair: `right`, or `swapped` where it is another pair's."""
+        right = self.expected[answer["model"]["version"]][number]
+        given = answer["probabilities"].values()
+        close = all(abs(a - b) < 1e-4 for a, b in zip(given, right, strict=True))
+        return "right" if close else "swapped"
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,6 @@ from requests.adapters import HTTPAdapter
 
 from tests.cluster.conftest import NO_LIMIT, Versions
 from tests.cluster.hosts import Balancer, Host, ask_ready
-from tests.cluster.load import Load
 from tests.cluster.network import BRIDGE, NETWORK, Machine
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
@@ -87,7 +86,7 @@ def test_readiness_from_another_machine_is_true_to_the_service(host: Host, versi
         ready = probes.wait_for((200, 200), 240)
         assert (503, 503) in probes.since(0, ready)  # while the model was loaded
 
-        with Load(host.gateway, versions.pairs, versions.expected, clients=24) as load:
+        with versions.clients(host.gateway, 24) as load:
             load.wait_for(500)
             began = time.monotonic()
             load.wait_for(500)

@@ -15,7 +15,7 @@ from scripts.torchserve.management import Management
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
 from tests.programs import need
-from tests.service.loading import write_biased_archive
+from tests.service.versions import write_biased_archive
 
 
 @pytest.fixture(scope="session")

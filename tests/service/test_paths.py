@@ -17,7 +17,7 @@ import requests
 
 from scripts import PROJECT
 from scripts.torchserve.ports import Ports
-from tests.service.loading import PAIR
+from tests.load import PAIR
 from tests.service.serving import Service
 
 ANY = "한글 이름, $HOME 100%d ${x} 'a' \"b\" \\n#?"

@@ -18,8 +18,8 @@ from scripts.torchserve.management import Management
 from scripts.torchserve.operations import Operations
 from scripts.torchserve.promotions import Promotion, Promotions
 from scripts.torchserve.server import Ports, TorchServe
+from tests.load import PAIR, Clients
 from tests.service.faults import Between, Kind, between
-from tests.service.loading import PAIR, Clients
 
 BEFORE = Promotion("0.9", "1.0")
 

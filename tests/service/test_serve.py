@@ -18,9 +18,10 @@ from scripts import PROJECT
 from scripts.torchserve.draining import drain
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
+from tests.load import PAIR, Clients
 from tests.programs import need
-from tests.service.loading import LABEL_OF, PAIR, Clients
 from tests.service.serving import Service
+from tests.service.versions import LABEL_OF
 
 
 @pytest.fixture
