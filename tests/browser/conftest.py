@@ -1,4 +1,4 @@
-"""A real Chromium, and the page opened in it from a real service."""
+"""A real Chromium, the page opened in it from a real service, and gateways before that service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.gateway_settings import Address, GatewaySettings
+from scripts.torchserve.server import Ports, TorchServe
 from tests.programs import need
 
 ARGUMENTS = [
@@ -20,9 +23,10 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 Open = Callable[..., Page]
+Start = Callable[..., Gateway]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window.
 
@@ -76,3 +80,22 @@ def open_page(browser: Browser, url: str) -> Iterator[Open]:
 def page(open_page: Open) -> Page:
     """The page as the service hands it out, on a wide screen."""
     return open_page()
+
+
+@pytest.fixture(scope="module")
+def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a gateway before the service, or before another address."""
+    need("nginx")
+    running: list[Gateway] = []
+
+    def start(service: int = server.ports.inference, **options: Any) -> Gateway:
+        listen = Address("127.0.0.1", Ports.free().inference)
+        log = tmp_path_factory.mktemp("gateway") / "log"
+        settings = GatewaySettings(service=Address("127.0.0.1", service), listen=listen, **options)
+        running.append(Gateway(log, settings))
+        running[-1].start()
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()

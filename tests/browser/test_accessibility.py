@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.asking import PHONE, POSTS, answer_with, hold, judge
 from tests.browser.conftest import Open
-from tests.browser.test_page import PHONE, POSTS, answer_with, hold, judge
 
 STATES: dict[str, Callable[[Page], object]] = {}
 

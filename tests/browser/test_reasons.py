@@ -9,10 +9,8 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
-from tests.browser.test_page import HYPOTHESIS, PAIR, PREMISE, Start, count_posts, judge, start
-
-__all__ = ["start"]
+from tests.browser.asking import HYPOTHESIS, PAIR, PREMISE, count_posts, judge
+from tests.browser.conftest import Open, Start
 
 EXPLANATIONS = "**/explanations/nli*"
 
