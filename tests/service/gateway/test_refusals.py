@@ -1,0 +1,218 @@
+"""What the gateway refuses, to whom, and how it says so."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+import requests
+
+from scripts.torchserve.gateway import Gateway
+from tests.service.gateway.asking import JSON, KEY, PAIR, client, get, post, raw
+from tests.service.gateway.conftest import Start, assert_refused
+
+PRIVATE = [
+    "/models",
+    "/models/nli",
+    "/metrics",
+    "/ping",
+    "/api-description",
+    "/predictions",
+    "/predictions/",
+    "/predictions/other",
+    "/predictions/nli/",
+    "/predictions/nli/1.0",
+    "/predictions/nli/1.0/x",
+    "/predictions/NLI",
+    "/explanations",
+    "/explanations/other",
+    "/explanations/nli/1.0",
+    "/workflows",
+    "/wfpredict/x",
+    "/api/",
+    "/refused",
+    "//models",
+    "/%6dodels",
+    "/api/../models",
+    "/predictions/nli/../../models",
+    "/predictions/nli%2F..%2F..%2Fmodels",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_everything_private_is_404(gateway: Gateway, nobody: Gateway, method: str) -> None:
+    for target in PRIVATE:
+        for each in (gateway, nobody):  # without a service too: so nobody was asked
+            status, body, headers = raw(each, method, target)
+            assert (status, headers["Content-Type"]) == (404, JSON), target
+            assert json.loads(body)["type"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/api", "POST"),
+        ("PUT", "/predictions/nli", "POST"),
+        ("OPTIONS", "/predictions/nli", "POST"),
+        ("GET", "/explanations/nli", "POST"),
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/ready", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_other_methods_are_405(gateway: Gateway, method: str, path: str, allowed: str) -> None:
+    answer = requests.request(method, f"{gateway.url}{path}", headers=client(), timeout=30)
+    assert_refused(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == allowed
+
+
+def test_a_body_over_the_limit_is_413(gateway: Gateway) -> None:
+    body = b"0" * 4_194_305
+    answer = requests.post(f"{gateway.url}/api", data=body, headers=client(), timeout=30)
+    assert_refused(answer, 413, "limit_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status"),
+    [("/%zz", {}, 400), ("/", {"X": "x" * 40_000}, 431), (f"/{'x' * 40_000}", {}, 414)],
+    ids=["bad escape", "long header", "long address"],
+)
+def test_what_nginx_cant_read_is_json_too(
+    gateway: Gateway, target: str, headers: dict[str, str], status: int
+) -> None:
+    got, body, sent = raw(gateway, "GET", target, **headers)
+    assert (got, sent["Content-Type"]) == (status, JSON)
+    assert json.loads(body) == {
+        "code": status,
+        "type": "invalid_request",
+        "message": "the request can't be read",
+    }
+
+
+def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway: Gateway) -> None:
+    hasty = client()
+
+    def ask(_: int) -> requests.Response:
+        return requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=60)
+
+    with ThreadPoolExecutor(30) as clients:  # all at once, however slow the answers are
+        answers = list(clients.map(ask, range(30)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) <= 9  # one, and a burst of 20, are let through
+    for answer in refused:
+        assert_refused(answer, 429, "too_many_requests")
+        assert answer.headers["Retry-After"] == "1"
+    assert post(gateway, "/api").status_code == 200
+    time.sleep(1.1)
+    assert ask(0).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["large", "chunked", "compressed"])
+def test_large_bodies_are_counted_apart_and_leave_small_ones_their_rate(echo: Gateway, kind: str) -> None:
+    person = client()
+    large = b"0" * (1000 if kind == "large" else 10)
+
+    def ask(body: bytes, **headers: str) -> requests.Response:
+        data = iter([body]) if kind == "chunked" and body is large else body
+        return requests.post(f"{echo.url}/api", data=data, headers=person | headers, timeout=60)
+
+    hidden = {"Content-Encoding": "gzip"} if kind == "compressed" else {}
+    with ThreadPoolExecutor(9) as clients:
+        answers = list(clients.map(lambda _: ask(large, **hidden), range(9)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 2 <= len(refused) <= 3  # one, and a burst of five, are let through; another after a second
+    for answer in refused:
+        assert_refused(answer, 429, "too_many_requests")
+    assert {ask(b"0" * 999).status_code for _ in range(9)} == {200}
+
+
+def test_a_small_body_of_many_hypotheses_costs_no_more_than_its_rate_is_for(gateway: Gateway) -> None:
+    small = {"premise": "가 나 " * 15, "hypotheses": ["다"] * 60}
+    assert len(json.dumps(small)) < 1000
+    refused = post(gateway, "/predictions/nli", small)
+    assert (refused.status_code, refused.json()["type"]) == (413, "limit_exceeded")
+    assert "at most 1024 are allowed for a body of its size" in refused.json()["message"]
+    labels = {
+        "premise": "비가 온다.",
+        "hypotheses": [f"이 글은 {each}에 관한 글이다." for each in "가나다라"],
+    }
+    assert len(post(gateway, "/predictions/nli", labels).json()) == 4
+    large = small | {"hypotheses": ["다" * 10] * 60}
+    assert len(post(gateway, "/predictions/nli", large).json()) == 60
+
+
+def test_many_hypotheses_in_a_large_body_count_as_a_large_one(gateway: Gateway) -> None:
+    person = client()
+    body = {"premise": "비가 온다.", "hypotheses": [f"{number} 비가 온다." for number in range(64)]}
+
+    def ask(_: int) -> requests.Response:
+        return requests.post(f"{gateway.url}/predictions/nli", json=body, headers=person, timeout=60)
+
+    with ThreadPoolExecutor(9) as clients:
+        answers = list(clients.map(ask, range(9)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert all(len(answer.json()) == 64 for answer in answers if answer.status_code == 200)
+    assert requests.post(f"{gateway.url}/api", json=PAIR, headers=person, timeout=60).status_code == 200
+
+
+def test_explanations_are_let_through_and_have_a_rate_of_their_own(gateway: Gateway) -> None:
+    person = client()
+
+    def ask(path: str) -> requests.Response:
+        return requests.post(f"{gateway.url}{path}", json=PAIR, headers=person, timeout=60)
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(ask, ["/explanations/nli", "/v1/models/nli:explain"] * 4))
+    explained = [answer.json() for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert all(body["explanation"]["premise"] for body in explained)
+    assert 3 <= len(refused) <= 5  # one, and a burst of two, are let through; another after 0.7 s
+    assert {answer.status_code for answer in refused} == {429}
+    assert ask("/predictions/nli").status_code == 200
+
+
+def test_the_client_is_whom_a_trusted_proxy_names_and_nobody_else(start: Start) -> None:
+    chain = "10.9.9.9, 10.1.1.1, 10.2.2.2"
+    for trusted, named in [
+        ((), "127.0.0.1"),
+        (("127.0.0.1",), "10.2.2.2"),
+        (("127.0.0.0/8", "10.2.0.0/16"), "10.1.1.1"),
+        (("::1", "10.2.2.2"), "127.0.0.1"),
+    ]:
+        gateway = start(trusted_proxies=trusted)
+        requests.get(f"{gateway.url}/nothing", headers={"X-Forwarded-For": chain}, timeout=30)
+        gateway.stop()
+        assert gateway.log
+        assert json.loads(gateway.log.read_text())["client"] == named
+
+
+def test_many_clients_behind_one_balancer_are_not_one(start: Start, echo: Gateway) -> None:
+    def ask(gateway: Gateway, number: int) -> int:
+        headers = {"X-Forwarded-For": f"10.7.0.{number}"}
+        return requests.post(f"{gateway.url}/api", json=PAIR, headers=headers, timeout=60).status_code
+
+    blind = start(echo.settings.service, trusted_proxies=())
+    with ThreadPoolExecutor(40) as clients:
+        assert set(clients.map(partial(ask, echo), range(40))) == {200}
+        assert 429 in set(clients.map(partial(ask, blind), range(40)))
+
+
+def test_keys_where_they_are_wanted(start: Start) -> None:
+    locked = start(keys=(KEY, "x" * 24))
+    for path in ("/api", "/predictions/nli", "/explanations/nli"):
+        for wrong in ("", f"Bearer {KEY}x", f"Bearer {KEY.upper()}", f"Basic {KEY}", KEY):
+            answer = post(locked, path, Authorization=wrong)
+            assert_refused(answer, 401, "key_required")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        for right in (KEY, "x" * 24):
+            assert post(locked, path, Authorization=f"Bearer {right}").status_code == 200
+    assert get(locked, "/").status_code == 200
+
+
+def test_no_service_is_502(nobody: Gateway) -> None:
+    for answer in (post(nobody, "/api"), post(nobody, "/predictions/nli"), get(nobody, "/")):
+        assert_refused(answer, 502, "service_unavailable")
+        assert answer.headers["Retry-After"] == "5"
