@@ -219,7 +219,7 @@ def other_python() -> str:
 
 def test_the_named_python_makes_the_environment_anew_and_is_kept(make_project: MakeProject) -> None:
     project, other = make_project("project"), other_python()
-    assert project.setup().returncode == 0
+    assert project.setup(PYTHON=sys.executable).returncode == 0
     first = project.python(PRINT_PYTHON)
     changed = project.setup(PYTHON=other)
     assert changed.returncode == 0, changed.stderr
