@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -28,56 +30,81 @@ pytestmark = [
 ]
 
 FILES, ROWS = 20, 10_000
-MEASURED = 10_000
-"""Rows with which the bare engine is measured."""
+STEP = 19
+"""The bare engine is measured on one of so many rows, from all parts: later rows have longer numbers."""
 
 
-def test_200_000_rows_through_kills_cost_what_the_engine_costs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(bulk_runs, "PATIENCE", 3600.0)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    archive = build_archive(PROJECT / "checkpoints" / "demo", "1.0", tmp_path / "demo.mar", precision="int8")
-    source, output = tmp_path / "in", tmp_path / "out"
+@dataclass(frozen=True)
+class Unbroken:
+    """A run that nothing disturbed, and what its actors used."""
+
+    archive: Path
+    source: Path
+    output: Path
+    cpu_seconds: float
+    memory: list[list[int]]
+    """Bytes of each actor, in the order of time."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment() -> Iterator[None]:
+    with ray_folder(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk_runs, "PATIENCE", 3600.0)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAYON_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    folder = tmp_path_factory.mktemp("unbroken")
+    archive = build_archive(PROJECT / "checkpoints" / "demo", "1.0", folder / "demo.mar", precision="int8")
+    source, output = folder / "in", folder / "out"
     total = write_input(source, FILES, ROWS)
-    arguments: list[str | Path] = ["--archive", archive, "--input", source, "--output", output]
-    with ray_folder():
-        with BulkRun(tmp_path / "first.log", *arguments) as run:
-            run.until(lambda: parts(output) > 1 and run.actors(), "an actor at work")
-            run.actors()[0].kill()
-            reached = parts(output)
-            run.until(lambda: parts(output) > reached + 2, "more parts")
-            run.kill()
-        done = parts(output)
-        with (
-            two_nodes() as (address, lose),
-            BulkRun(tmp_path / "second.log", *arguments, "--address", address) as run,
-        ):
-            run.until(lambda: parts(output) > done + 1, "more parts")
-            lose()
-            code, _, errors = run.finish()
-        assert code == 0, errors
-        again = tmp_path / "whole"
-        with BulkRun(tmp_path / "whole.log", *arguments[:-1], again) as run:
-            code, out, errors = run.finish()
-        assert code == 0, errors
-        assert f"{total} rows, {total} of them in this run" in out
-        cost = sum(run.cpu.values()) / total
-        memory = [each for each in run.memory.values() if len(each) > 20]
+    with BulkRun(folder / "run.log", "--archive", archive, "--input", source, "--output", output) as run:
+        code, out, errors = run.finish()
+    assert code == 0, errors
+    assert f"{total} rows, {total} of them in this run" in out
+    return Unbroken(archive, source, output, sum(run.cpu.values()), list(run.memory.values()))
+
+
+def test_200_000_rows_through_kills_are_those_of_an_unbroken_run(unbroken: Unbroken, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments: list[str | Path] = ["--archive", unbroken.archive, "--input", unbroken.source]
+    arguments += ["--output", output]
+    with BulkRun(tmp_path / "first.log", *arguments) as run:
+        run.until(lambda: parts(output) > 1 and run.actors(), "an actor at work")
+        run.actors()[0].kill()
+        reached = parts(output)
+        run.until(lambda: parts(output) > reached + 2, "more parts")
+        run.kill()
+    done = parts(output)
+    with (
+        two_nodes() as (address, lose),
+        BulkRun(tmp_path / "second.log", *arguments, "--address", address) as run,
+    ):
+        run.until(lambda: parts(output) > done + 1, "more parts")
+        lose()
+        code, _, errors = run.finish()
+    assert code == 0, errors
     rows = bulk_runs.read_output(output)
-    assert [row["id"] for row in rows] == list(range(total))
+    assert [row["id"] for row in rows] == list(range(FILES * ROWS))
     assert all((row["premise"], row["hypothesis"]) == texts(row["id"]) for row in rows)
-    unbroken = bulk_runs.read_output(again)
-    for row, whole in zip(rows, unbroken, strict=True):
+    for row, whole in zip(rows, bulk_runs.read_output(unbroken.output), strict=True):
         assert (row["prediction"], row["error"]) == (whole["prediction"], whole["error"])
         assert all(row[label] == pytest.approx(whole[label], abs=1e-6) for label in LABELS if row["model"])
-    growth = [max(each[len(each) // 2 :]) / max(each[: len(each) // 2]) for each in memory]
-    unpacked = tmp_path / "unpacked"
-    zipfile.ZipFile(archive).extractall(unpacked)
+
+
+def test_a_row_costs_what_the_engine_takes_and_memory_is_flat(
+    unbroken: Unbroken, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zipfile.ZipFile(unbroken.archive).extractall(tmp_path)
+    cost = unbroken.cpu_seconds / (FILES * ROWS)
     # On every core at once, as the actors were: cores that share a processor slow each other down.
     with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
-        bare = fmean(pool.map(bare_seconds, [unpacked] * available_cores())) / MEASURED
+        bare = fmean(pool.map(bare_seconds_a_row, [tmp_path] * available_cores()))
+    memory = [each for each in unbroken.memory if len(each) > 20]
+    growth = [max(each[len(each) // 2 :]) / max(each[: len(each) // 2]) for each in memory]
     with capsys.disabled():
         print(f"\nCPU a row: {cost * 1e3:.3f} ms, bare engine {bare * 1e3:.3f} ms, {cost / bare:.2f}")
         print(f"memory of actors: {[max(each) >> 20 for each in memory]} MiB, growth {growth}")
@@ -86,15 +113,13 @@ def test_200_000_rows_through_kills_cost_what_the_engine_costs(
     assert cost <= 1.1 * bare
 
 
-def bare_seconds(folder: Path) -> float:
-    """Processor seconds of encoder and engine alone, without loading, for rows of the same kind."""
+def bare_seconds_a_row(folder: Path) -> float:
+    """Processor seconds that encoder and engine alone take for a row, without loading."""
     model = ArchiveModel(folder)._model
-    pairs = []
-    for number in range(MEASURED + MEASURED // 50):
-        premise, hypothesis = texts(number)
-        if premise and premise.strip():
-            pairs.append(SentencePair(premise, hypothesis))
+    numbers = range(0, FILES * ROWS, STEP)
+    rows = [texts(number) for number in numbers]
+    pairs = [SentencePair(premise, hypothesis) for premise, hypothesis in rows if premise and premise.strip()]
     began = time.process_time()
-    for start in range(0, MEASURED, CHUNK):
-        model.engine.probabilities(model.encode(pairs[start : min(start + CHUNK, MEASURED)]))
-    return time.process_time() - began
+    for start in range(0, len(pairs), CHUNK):
+        model.engine.probabilities(model.encode(pairs[start : start + CHUNK]))
+    return (time.process_time() - began) / len(numbers)
