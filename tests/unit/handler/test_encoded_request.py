@@ -34,8 +34,9 @@ def test_an_explained_request_has_every_pair_and_its_variants_in_order(encoder: 
 
 
 def test_more_pairs_than_may_be_explained_are_refused(encoder: PairEncoder) -> None:
-    with pytest.raises(LimitExceeded, match="2 pairs in one request to be explained; at most 1 are allowed"):
-        ExplainedRequest.of(REQUEST, encoder, 1)
+    many = Request((*PAIRS, PAIRS[0]), Shape.LIST)
+    with pytest.raises(LimitExceeded, match="3 pairs in one request to be explained; at most 2 are allowed"):
+        ExplainedRequest.of(many, encoder, 2)
 
 
 def test_each_pair_is_answered_by_the_sentence_that_decides() -> None:

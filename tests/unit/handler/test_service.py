@@ -24,10 +24,11 @@ from ts.service import PredictionException, Service
 from handler import service as module
 from handler.admission import Capacity
 from handler.answer import Response
+from handler.batcher import ModelBatch
 from handler.encoded_request import EncodedRequest
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Engine, Inference
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, InferenceFailed
 from handler.recording import RequestRecord
 from handler.recording.recorder import FLUSH_SECONDS
 from handler.request import read_pair
@@ -200,6 +201,19 @@ def test_each_request_of_a_mixed_batch_is_answered_by_itself(worker: Worker) -> 
     assert answers[8][1]["probabilities"] == pytest.approx(answers[0][1]["probabilities"], abs=1e-6)
     assert answers[5][1].items() < answers[0][1].items()
     assert worker.service.context.get_response_content_type(1) == "application/json; charset=utf-8"
+
+
+def test_a_premise_by_sentences_is_one_answer_of_several_pairs(worker: Worker) -> None:
+    texts = ["비가 온다.", "책을 읽는다.", "날씨가 맑다."]
+    body = {"premise": " ".join(texts), "hypotheses": ["비가 온다.", "책이 있다."], "premise_sentences": True}
+    pairs = [{"premise": text, "hypothesis": "책이 있다."} for text in texts]
+    (status, both), _, (_, alone) = worker.answers(message(body), message(PAIR), message(pairs))
+    assert (status, [answer["hypothesis"] for answer in both]) == (200, body["hypotheses"])
+    sentence = both[1]["sentence"]
+    assert both[1]["premise"][sentence["start"] : sentence["end"]] == sentence["text"]
+    assert texts[sentence["index"]] == sentence["text"]
+    assert both[1]["probabilities"] == pytest.approx(alone[sentence["index"]]["probabilities"], abs=1e-6)
+    assert (both[1]["truncated"], sentence["truncated"]) == (False, False)
 
 
 def test_a_premise_by_sentences_counts_each_pair_and_one_prediction(worker: Worker) -> None:
@@ -397,6 +411,13 @@ def test_an_error_while_sending_fails_its_own_request(
     assert statuses(answers) == [(200, None), (500, "internal_error"), (200, None)]
 
 
+def test_a_pair_that_breaks_the_model_is_named(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.handler.engine, "_model", None)
+    answers = worker.answers(message([PAIR, PAIR]), message(b"[]"))
+    assert statuses(answers) == [(500, "inference_failed"), (400, "invalid_request")]
+    assert answers[0][1]["message"] == "[0]: the model failed on this pair"
+
+
 def test_what_can_t_be_recorded_is_answered(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -406,6 +427,28 @@ def test_what_can_t_be_recorded_is_answered(
     monkeypatch.setattr(worker.handler.recorder, "put", put)
     assert statuses(worker.answers(message(PAIR))) == [(200, None)]
     assert "RuntimeError at test_service.py" in caplog.text
+
+
+def test_a_variant_that_breaks_the_model_fails_its_pair_and_is_named(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = worker.handler.encoder.join(
+        *worker.handler.encoder._token_ids(["비가", "날씨가 맑다."])
+    )  # the premise without its last word
+
+    def run(engine: Engine, batch: ModelBatch) -> Any:
+        found = list(original(engine, batch))
+        return [
+            InferenceFailed("the model failed on this pair") if pair == poison else result
+            for pair, result in zip(batch.pairs, found, strict=True)
+        ]
+
+    original = Engine._run
+    monkeypatch.setattr(Engine, "_run", run)
+    other = {"premise": "책을 읽는다.", "hypothesis": "비가 온다."}
+    answers = worker.answers(message([other, PAIR], EXPLAIN), message(PAIR), message(other, EXPLAIN))
+    assert statuses(answers) == [(500, "inference_failed"), (200, None), (200, None)]
+    assert answers[0][1]["message"] == "[1]: the model failed on this pair"
 
 
 # --- explanations ----------------------------------------------------------------------------------
