@@ -58,7 +58,7 @@ class Clients:
     def __exit__(self, *_: object) -> None:
         self.stop()
         for thread in self._threads:
-            thread.join(timeout=120)
+            thread.join(timeout=60)
         assert not any(thread.is_alive() for thread in self._threads), "a request hangs"
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class Clients:
                 headers = {"X-Forwarded-For": f"10.0.{random.randrange(256)}.{random.randrange(256)}"}
                 sent, version, label = time.monotonic(), "", ""
                 try:
-                    response = session.post(self.url, json=self.bodies[number], headers=headers, timeout=60)
+                    response = session.post(self.url, json=self.bodies[number], headers=headers, timeout=50)
                     received = time.monotonic()
                     outcome = f"{response.status_code} {response.text[:200]}"
                     if response.status_code == 200:
