@@ -17,11 +17,15 @@ SHARED = PROJECT.parent / "shared"
 KINDS = ("unit", "service", "browser", "cluster")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each test the marker of the folder that it lies in; leave out long ones unless `-m` names them."""
-    if "long" not in config.option.markexpr:
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out long tests unless `-m` names them."""
+    asked = config.option.markexpr
+    if "long" not in asked:
+        config.option.markexpr = f"({asked}) and not long" if asked else "not long"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the marker of the folder that it lies in."""
     for item in items:
         kind = item.path.relative_to(PROJECT / "tests").parts[0]
         assert kind in KINDS, f"{item.path} lies in none of the folders {', '.join(KINDS)}"
