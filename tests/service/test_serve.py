@@ -16,6 +16,7 @@ import requests
 
 from scripts import PROJECT
 from scripts.torchserve.draining import drain
+from scripts.torchserve.processes import WORKER, command_line
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 from tests.load import PAIR, Clients
@@ -117,9 +118,8 @@ def first_worker(service: Service) -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for process in service.processes():
-            with contextlib.suppress(psutil.Error):
-                if any(part.endswith("model_service_worker.py") for part in process.cmdline()):
-                    return process
+            if any(WORKER in part for part in command_line(process)):
+                return process
         time.sleep(0.02)
     raise AssertionError("no worker started within a minute")
 
