@@ -32,7 +32,7 @@ def count_posts(page: Page) -> list[str]:
 
 
 def hold(page: Page) -> list[Route]:
-    """Let posted requests wait; whoever wants an answer continues the routes that this list collects."""
+    """Let posted requests wait; whoever wants an answer continues the routes in this list."""
     held: list[Route] = []
     page.route(
         POSTS, lambda route: held.append(route) if route.request.method == "POST" else route.continue_()

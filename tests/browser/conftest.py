@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from scripts.torchserve.gateway import Gateway
-from scripts.torchserve.gateway_settings import Address, GatewaySettings
-from scripts.torchserve.server import Ports, TorchServe
+from scripts.torchserve.server import TorchServe
+from tests.gateways import Start, gateways
 from tests.programs import need
 
 ARGUMENTS = [
@@ -23,7 +22,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 Open = Callable[..., Page]
-Start = Callable[..., Gateway]
 
 
 @pytest.fixture(scope="package")
@@ -84,18 +82,5 @@ def page(open_page: Open) -> Page:
 
 @pytest.fixture(scope="module")
 def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a gateway before the service, or before another address."""
-    need("nginx")
-    running: list[Gateway] = []
-
-    def start(service: int = server.ports.inference, **options: Any) -> Gateway:
-        listen = Address("127.0.0.1", Ports.free().inference)
-        log = tmp_path_factory.mktemp("gateway") / "log"
-        settings = GatewaySettings(service=Address("127.0.0.1", service), listen=listen, **options)
-        running.append(Gateway(log, settings))
-        running[-1].start()
-        return running[-1]
-
-    yield start
-    for each in running:
-        each.stop()
+    with gateways(server, tmp_path_factory) as start:
+        yield start

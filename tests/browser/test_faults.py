@@ -13,9 +13,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Error, Page, expect
 
+from scripts.torchserve.gateway_settings import Address
 from scripts.torchserve.server import Ports, TorchServe
 from tests.browser.asking import HYPOTHESIS, POSTS, PREMISE, answer_with, judge
-from tests.browser.conftest import Open, Start
+from tests.browser.conftest import Open
+from tests.gateways import Start
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -56,7 +58,7 @@ def test_what_the_service_refuses(page: Page, premise: str, status: int, title: 
 
 
 def test_what_the_gateway_says(page: Page, start: Start) -> None:
-    gateway = start(Ports.free().inference)  # where no service is
+    gateway = start(Address("127.0.0.1", Ports.free().inference))  # where no service is
     for path, status, title in (
         ("/nothing", 404, "답할 모델이 없습니다"),
         ("/", 405, "답할 모델이 없습니다"),

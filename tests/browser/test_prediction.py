@@ -12,7 +12,8 @@ from playwright.sync_api import Page, expect
 
 from scripts.torchserve.server import TorchServe
 from tests.browser.asking import HYPOTHESIS, PAIR, POSTS, PREMISE, count_posts, hold, judge
-from tests.browser.conftest import Open, Start
+from tests.browser.conftest import Open
+from tests.gateways import Start
 
 # --- a prediction ----------------------------------------------------------------------------------
 

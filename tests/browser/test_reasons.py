@@ -10,7 +10,8 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.browser.asking import HYPOTHESIS, PAIR, PREMISE, count_posts, judge
-from tests.browser.conftest import Open, Start
+from tests.browser.conftest import Open
+from tests.gateways import Start
 
 EXPLANATIONS = "**/explanations/nli*"
 

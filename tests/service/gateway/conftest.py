@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 import requests
 
 from scripts.torchserve.gateway import Gateway
-from scripts.torchserve.gateway_settings import Address, GatewaySettings
+from scripts.torchserve.gateway_settings import Address
 from scripts.torchserve.server import Ports, TorchServe
-from tests.programs import need
+from tests.gateways import Start, gateways
 from tests.service.gateway.asking import JSON
-
-Start = Callable[..., Gateway]
 
 
 def assert_refused(answer: requests.Response, status: int, kind: str) -> None:
@@ -31,26 +28,8 @@ def assert_refused(answer: requests.Response, status: int, kind: str) -> None:
 
 @pytest.fixture(scope="package")
 def start(server: TorchServe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a gateway on a port of its own; all are stopped at the end."""
-    need("nginx")
-    running: list[Gateway] = []
-
-    def start(service: Address | None = None, **options: Any) -> Gateway:
-        gateway = Gateway(
-            tmp_path_factory.mktemp("gateway") / "gateway.log",
-            GatewaySettings(
-                service=service or Address("127.0.0.1", server.ports.inference),
-                listen=Address("127.0.0.1", Ports.free().inference),
-                **options,
-            ),
-        )
-        running.append(gateway)
-        gateway.start()
-        return gateway
-
-    yield start
-    for each in running:
-        each.stop()
+    with gateways(server, tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="package")

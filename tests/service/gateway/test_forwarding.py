@@ -11,8 +11,8 @@ import time
 import requests
 
 from scripts.torchserve.gateway import Gateway
+from tests.gateways import Start
 from tests.service.gateway.asking import JSON, PAIR, client, get, post
-from tests.service.gateway.conftest import Start
 
 
 def test_the_root_is_the_page(gateway: Gateway, url: str) -> None:

@@ -25,9 +25,10 @@ from scripts.torchserve.management import Management
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.service import serve
+from tests.gateways import Start
 from tests.programs import need
 from tests.service.gateway.asking import KEY, client, get, post, raw
-from tests.service.gateway.conftest import Start, assert_refused
+from tests.service.gateway.conftest import assert_refused
 
 
 def test_ready_is_what_the_service_says_and_needs_no_key(server: TorchServe, start: Start) -> None:

@@ -18,8 +18,7 @@ from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.service import serve
 from tests.programs import need
-
-PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
+from tests.service.gateway.asking import PAIR
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from scripts.torchserve.gateway import Gateway
+from tests.gateways import Start
 from tests.service.gateway.asking import JSON, KEY, PAIR, client, get, post, raw
-from tests.service.gateway.conftest import Start, assert_refused
+from tests.service.gateway.conftest import assert_refused
 
 PRIVATE = [
     "/models",
