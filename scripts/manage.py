@@ -166,6 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     rollout.add_argument(
         "--max-drop", type=float, default=1.0, metavar="Y", help="below the default's accuracy (default: 1)"
     )
+    for each in commands.choices.values():  # before a command and after it
+        each.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON"
+        )
     return main_parser
 
 

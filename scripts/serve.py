@@ -36,6 +36,11 @@ def main() -> int:
         if arguments.checkpoint or (asked is None and (last is None or last.started_with.get("shipped"))):
             precision: Precision = arguments.precision or ("fp32" if arguments.checkpoint else "int8")
             asked = [archive_of(arguments.checkpoint or DEMO, _store(arguments), _say, precision)]
+        elif arguments.precision:
+            parser.error(
+                "the saved state's archives have their precision: --precision needs --checkpoint, or --fresh "
+                "for the shipped model"
+            )
         shipped = not (arguments.archive or arguments.checkpoint)
         planned = plan(asked, arguments.workers, last, shipped)
         if planned.settings:

@@ -154,18 +154,22 @@ def install_torch(requirement: str) -> None:
     """Install torch from the index that TORCH_INDEX names, or without it from the first of these that has it.
 
     They are the folders of wheels in pip's configuration, PyTorch's CPU builds where this is Linux without an
-    NVIDIA GPU and their index answers, and the index of all other packages, which an empty TORCH_INDEX stands
-    for too.
+    NVIDIA GPU and pip can use their index, and the index of all other packages, which an empty TORCH_INDEX
+    stands for too.
     """
     index = os.environ.get("TORCH_INDEX")
+    # What a CPU build needs is locked, and so installed; a CUDA build brings its libraries.
+    from_index = ("install", "--no-deps", "--index-url")
     if index is None:
         if not _run_pip("install", "--no-index", requirement, stderr=subprocess.DEVNULL).returncode:
             return
         no_gpu = sys.platform == "linux" and not shutil.which("nvidia-smi")
-        index = CPU_INDEX if no_gpu and answers(CPU_INDEX) else ""
+        if no_gpu and answers(CPU_INDEX):
+            print(f"installing {requirement} from {CPU_INDEX} ...", file=sys.stderr)
+            if not _run_pip(*from_index, CPU_INDEX, "--retries", "1", requirement).returncode:
+                return
     print(f"installing {requirement} from {index or 'the index of all packages'} ...", file=sys.stderr)
-    # What a CPU build needs is locked, and so installed; a CUDA build brings its libraries.
-    pip("install", *(["--no-deps", "--index-url", index] if index else []), requirement)
+    pip(*((*from_index, index) if index else ("install",)), requirement)
 
 
 def answers(index: str, seconds: float = 5) -> bool:

@@ -168,7 +168,9 @@ def test_the_model_describes_itself(server: TorchServe, tiny_checkpoint: Path) -
 
 
 def test_the_list_says_where_each_model_comes_from(server: TorchServe, tiny_checkpoint: Path) -> None:
-    listed = call(main, "--url", server.management_url, "--json", "list")
+    listed = call(main, "--url", server.management_url, "list", "--json")
+    before = call(main, "--url", server.management_url, "--json", "list")
+    assert json.loads(before.stdout) == json.loads(listed.stdout)
     (version,) = json.loads(listed.stdout)["versions"]
     source = version["model"].pop("source_sha256")
     assert source == Checkpoint.read(tiny_checkpoint).source_sha256

@@ -52,6 +52,9 @@ def test_versions_default_and_workers_survive_kills_and_restarts(service: Servic
     assert service.process
     service.process.kill()  # Java stays behind; the next start has to deal with it
     service.process.communicate()
+    precise = subprocess.run([*second, "--precision", "int8"], capture_output=True, text=True, timeout=120)
+    assert precise.returncode == 2
+    assert "--precision needs --checkpoint, or --fresh" in precise.stderr
     service.start("--archive", store / "nli-1.0.mar")  # the same as before, as a service manager would
     assert "bringing back the saved state" in service.said
     assert service.registered() == as_it_was

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from scripts import PROJECT
-from scripts.setup import answers
+from scripts.setup import CPU_INDEX, answers
 
 PYPROJECT = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
 PRINT_PYTHON = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -293,6 +293,28 @@ def test_torch_comes_from_the_first_source_that_has_it(make_project: MakeProject
     if not os.geteuid():
         alone = ("unshare", "--net")
         assert torch_with("PIP_INDEX_URL", "PIP_NO_INDEX", before=alone) == f"{TORCH}+ordinary"
+
+
+def test_an_index_that_answers_without_the_wheel_is_passed_over(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project("project")
+    next(project.wheels.glob("torch-*")).unlink()
+    ordinary = index_of_torch(tmp_path / "ordinary", "+ordinary")
+    (tmp_path / "cpu" / "torch").mkdir(parents=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=tmp_path / "cpu")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        script = project.folder / "scripts" / "setup.py"
+        text = script.read_text(encoding="utf-8")
+        script.write_text(text.replace(CPU_INDEX, f"http://127.0.0.1:{server.server_port}"), encoding="utf-8")
+        ended = project.setup(PIP_INDEX_URL=ordinary, PIP_NO_INDEX="")
+        server.shutdown()
+    assert ended.returncode == 0, ended.stderr
+    assert "No matching distribution" in ended.stderr
+    assert (
+        project.python("from importlib.metadata import version; print(version('torch'))")
+        == f"{TORCH}+ordinary"
+    )
 
 
 def test_an_index_that_does_not_answer_is_known_in_time(tmp_path: Path) -> None:
