@@ -29,7 +29,9 @@ class Service:
     def __init__(self, name: str) -> None:
         self.name = name
         self.fault: str = ""
-        """`busy` answers 503 with Retry-After, `dying` closes a connection in the middle of a request."""
+        """`busy` answers 503 with Retry-After, `dying` closes a connection in the middle of a request, `slow`
+        answers once `released`."""
+        self.released = threading.Event()
         self.ready = True
         self.bodies: list[bytes] = []
         ports = free_row()
@@ -50,6 +52,8 @@ class Service:
                 if service.fault in ("dying", "away"):  # away, for connections that are there already
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
+                if service.fault == "slow":
+                    service.released.wait(20)
                 self.answer(503 if service.fault == "busy" else 200)
 
             def answer(self, status: int) -> None:
@@ -135,7 +139,7 @@ def test_where_all_are_busy_each_client_hears_when_to_come_back(
     assert set(names(gateway)) == {"c"}
 
 
-def test_ready_is_who_has_one_ready_service(gateway: Gateway, services: list[Service]) -> None:
+def test_ready_if_any_service_is_ready(gateway: Gateway, services: list[Service]) -> None:
     def status() -> int:
         time.sleep(0.1)  # probes have a rate of their own
         return requests.get(f"{gateway.url}/ready", timeout=30).status_code
@@ -145,6 +149,35 @@ def test_ready_is_who_has_one_ready_service(gateway: Gateway, services: list[Ser
     assert {status() for _ in range(6)} == {200}
     services[2].ready = False
     assert {status() for _ in range(6)} == {503}
+
+
+def test_probes_from_the_address_of_a_busy_client_are_answered(
+    gateway: Gateway, services: list[Service]
+) -> None:
+    for each in services:
+        each.fault = "slow"
+    with ThreadPoolExecutor(32) as clients:
+        try:
+            answers = [clients.submit(ask, gateway) for _ in range(32)]
+            began = time.monotonic()
+            while sum(len(each.bodies) for each in services) < 32:
+                assert time.monotonic() - began < 10, "the requests didn't arrive"
+                time.sleep(0.05)
+            assert ask(gateway).status_code == 429
+            model = "models/nli"
+            for path in (
+                "ready",
+                "healthz",
+                "v2/health/live",
+                "v2/health/ready",
+                f"v1/{model}",
+                f"v2/{model}/ready",
+            ):
+                assert (path, requests.get(f"{gateway.url}/{path}", timeout=30).status_code) == (path, 200)
+        finally:
+            for each in services:
+                each.released.set()
+    assert {each.result().status_code for each in answers} == {200}
 
 
 def test_one_service_is_asked_once(services: list[Service], tmp_path: Path) -> None:
