@@ -63,7 +63,10 @@ def test_the_verbs_know_every_option(
 
 
 def test_the_gateway_stops_first_and_both_have_the_time_they_need() -> None:
-    assert SERVICE.name in unit(GATEWAY)["Unit"]["After"].split()  # stopped in the opposite order
+    relations = unit(GATEWAY)["Unit"]
+    assert SERVICE.name in relations["After"].split()  # stopped in the opposite order
+    assert relations["PartOf"] == SERVICE.name  # also where only the service is stopped or restarted
+    assert SERVICE.name in unit(GATEWAY)["Install"]["WantedBy"].split()  # and started with it again
     for file, needed in ((SERVICE, STOP_SECONDS), (GATEWAY, gateway.STOP_SECONDS)):
         service = unit(file)["Service"]
         assert needed < int(service["TimeoutStopSec"]) <= needed + 30
