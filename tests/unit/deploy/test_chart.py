@@ -212,6 +212,12 @@ def test_only_the_gateway_and_the_metrics_can_be_reached() -> None:
     ]
 
 
+def test_metrics_are_closed_where_no_monitor_is_named() -> None:
+    values = {"monitoring": {"enabled": True}, "networkPolicy": {"monitors": []}}
+    rules = manifest(render(values), "NetworkPolicy")["spec"]["ingress"]
+    assert rules == [{"ports": [{"port": 8000}]}]  # a rule without `from` is for everybody
+
+
 def test_a_probe_waits_longer_than_the_code_takes_for_an_answer() -> None:
     spec = pod()
     assert all(
