@@ -7,12 +7,14 @@ import hashlib
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from ipaddress import ip_network
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from scripts.torchserve.ports import Ports
 from scripts.torchserve.readiness import CHECK_SECONDS
 from scripts.torchserve.server import START_SECONDS
 from scripts.torchserve.service import STOP_SECONDS
+from scripts.torchserve.sizing import MOST_WORKERS
 from tests.programs import need_package
 from tests.unit.deploy.chart import CHART, VALUES, VERSIONS, Manifest, manifest, render, values_of
 
@@ -290,6 +293,16 @@ def test_a_container_has_a_limit_of_whole_cores() -> None:
     assert math.isclose(float(limit), int(limit))
 
 
+def test_the_largest_number_of_workers_is_stated() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    most = f"{MOST_WORKERS} at most"
+    too_many = next(n for n in count(MOST_WORKERS) if 100 * MOST_WORKERS / n < values["autoscaling"]["cpu"])
+    for file in (CHART / "values.yaml", PROJECT / "docs" / "cluster.md"):
+        text = file.read_text(encoding="utf-8")
+        assert most in text
+        assert f"{too_many} cores or more" in text
+
+
 def test_the_canary_differs_by_what_was_stated() -> None:
     manifests = render(values_of("everything-hpa"))
     stable, canary = (
@@ -312,6 +325,26 @@ def test_the_canary_differs_by_what_was_stated() -> None:
     backends = [(each["name"], each["port"], each["weight"]) for each in rules[0]["backendRefs"]]
     assert backends == [("nli-korean-nli", 8000, 95), ("nli-korean-nli-canary", 8000, 5)]
     assert [each["kind"] for each in render({})].count("Deployment") == 1
+
+
+def test_the_documents_canary_finds_its_archive_and_gets_requests_when_it_is_ready() -> None:
+    read_settings = need_package("helm_python").parse_set_string
+    document = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    settings: list[str] = []
+    weights = []
+    for command in re.findall(r"^helm upgrade .*", document, re.MULTILINE):
+        words = shlex.split(command)
+        settings += [value for option, value in pairwise(words) if option == "--set"]
+        manifests = render(read_settings(",".join(settings)))  # --reuse-values
+        stable, canary = (
+            manifest(manifests, "Deployment", f"nli-korean-nli{suffix}")["spec"]["template"]["spec"]
+            for suffix in ("", "-canary")
+        )
+        assert options(canary, "service")["--archive"] == options(pod("default"), "service")["--archive"]
+        assert container(canary, "service")["image"] != container(stable, "service")["image"]
+        backends = manifest(manifests, "HTTPRoute")["spec"]["rules"][0]["backendRefs"]
+        weights.append([each["weight"] for each in backends])
+    assert weights == [[100, 0], [95, 5]]
 
 
 def test_who_names_the_client_is_stated() -> None:
