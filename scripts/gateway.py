@@ -7,15 +7,20 @@ import sys
 import time
 from pathlib import Path
 
-from handler.errors import ConfigurationError
 from scripts import PROJECT
 from scripts.command_line.arguments import add_gateway_options, argument_parser, run
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings, client_limits
+from scripts.torchserve.processes import StartError
 
 
 def main() -> int:
-    """Read the arguments and run until Ctrl-C or SIGTERM."""
+    """Read the arguments and run until Ctrl-C or SIGTERM.
+
+    Raises:
+        ConfigurationError: a setting can't be used, or nginx can't start.
+        StartError: nginx ended without being asked to.
+    """
     parser = argument_parser(
         __doc__ or "", "python scripts/gateway.py --service 127.0.0.1:8080 --listen 127.0.0.1:8000"
     )
@@ -62,7 +67,7 @@ def main() -> int:
                 time.sleep(0.5)
     except KeyboardInterrupt:
         return 0
-    raise ConfigurationError(f"nginx ended unasked; see {arguments.log}")
+    raise StartError(f"nginx ended unasked; see {gateway.log or 'above'}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Self
 
 import psutil
 
+from handler.errors import ServiceError
+
 KILL_SECONDS = 5
 """Time limit for processes that have been told to end, and for those that have been killed."""
 
@@ -19,6 +21,10 @@ FRONTEND = "org.pytorch.serve.ModelServer"
 
 WORKER = "model_service_worker.py"
 """File name on the command line of a worker."""
+
+
+class StartError(ServiceError):
+    """TorchServe didn't become ready, or it or nginx ended without being asked to."""
 
 
 class Running(ABC):

