@@ -51,6 +51,13 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """An argument's type: a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """An argument's type: a finite number above 0, such as a time in seconds."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from scripts.command_line.arguments import positive_integer, positive_number, run
+from scripts.command_line.arguments import positive_integer, positive_number, run, whole_number
 
 
 def test_whole_numbers_from_one_are_read() -> None:
@@ -22,6 +22,13 @@ def test_whole_numbers_from_one_are_read() -> None:
 def test_other_counts_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="whole number above 0"):
         positive_integer(text)
+
+
+def test_whole_numbers_from_zero_are_read() -> None:
+    assert [whole_number(text) for text in ("0", "2000")] == [0, 2000]
+    for text in ("-5", "1.5", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number from 0"):
+            whole_number(text)
 
 
 def test_finite_numbers_above_zero_are_read() -> None:
