@@ -23,6 +23,9 @@ KOREAN_NAMES = {word: label for label, word in KOREAN.items()} | {
 }
 """Labels by the Korean words for them."""
 
+NUMBER = re.compile(r"\d{1,4}")
+"""A label that is a number, as `fold_label` writes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
@@ -34,6 +37,11 @@ class LabelledPair:
     where: str = field(default="a pair", compare=False)
     """File and row, for messages."""
 
+    @property
+    def gold(self) -> bool:
+        """Whether it has a label, and not the mark for none."""
+        return fold_label(self.label or "") not in {"", *NO_GOLD}
+
 
 @dataclass(frozen=True, slots=True)
 class ClassNumbers:
@@ -43,6 +51,11 @@ class ClassNumbers:
     """For each pair; None where it has no gold label."""
     order: tuple[str, ...] | None
     """The labels that 0, 1, … were read as; None where the file has names alone."""
+
+
+def fold_label(label: str) -> str:
+    """A label as it is compared; 2.0 is 2, since pandas writes 2.0 where a column has gaps."""
+    return re.sub(rf"({NUMBER.pattern})\.0+", r"\1", fold(label))
 
 
 def name_numbers(labels: Sequence[str]) -> str:
@@ -87,16 +100,15 @@ def class_numbers(
     if sorted(order) != sorted(labels):
         raise DataError(f"the model's labels are {', '.join(labels)}, not {', '.join(order)}")
     places = {fold(korean): labels.index(name) for korean, name in KOREAN_NAMES.items() if name in labels}
-    places |= {fold(name): place for place, name in enumerate(labels)}
+    places |= {fold_label(name): place for place, name in enumerate(labels)}
     numbers: list[int | None] = []
     as_numbers = False
     for pair in pairs:
-        name = fold(pair.label or "")
-        number = re.fullmatch(r"(\d{1,4})(\.0+)?", name)  # pandas makes 2 a 2.0 where a column has gaps
+        name = fold_label(pair.label or "")
         if name in places:
             numbers.append(places[name])
-        elif number and int(number[1]) < len(order):
-            numbers.append(labels.index(order[int(number[1])]))
+        elif NUMBER.fullmatch(name) and int(name) < len(order):
+            numbers.append(labels.index(order[int(name)]))
             as_numbers = True
         elif name in NO_GOLD or (optional and not name):
             numbers.append(None)

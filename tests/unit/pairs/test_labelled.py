@@ -111,7 +111,12 @@ def test_numbers_follow_the_order_that_is_stated() -> None:
 
 
 def test_names_that_are_numbers_are_names() -> None:
-    assert class_numbers(labelled("2", "0"), ("2", "1", "0")).numbers == (0, 2)
+    assert class_numbers(labelled("2", "0", "2.0"), ("2", "1", "0")).numbers == (0, 2, 0)
+
+
+def test_a_mark_for_no_gold_label_is_none() -> None:
+    gold = [pair.gold for pair in labelled("neutral", "0", "-", "-1.0", " - ", "", None)]
+    assert gold == [True, True, False, False, False, False, False]
 
 
 def test_labels_may_be_missing_where_that_is_said() -> None:
