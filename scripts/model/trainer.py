@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     Trainer,
     TrainerCallback,
+    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
@@ -66,21 +67,43 @@ class Recipe:
 
 
 class PairTrainer(Trainer):
-    """transformers' Trainer, with batches that come back in the same order after a resumption."""
+    """transformers' Trainer, which after a resumption takes the steps that it would have taken without."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return LengthGrouped(dataset.lengths, self.args.train_batch_size, self.args.seed)
+
+    def _run_epoch(self, *given: Any, **named: Any) -> None:
+        # Resumed from the state of an early end, it ends at once; transformers would take a step first.
+        if not self.control.should_training_stop:
+            super()._run_epoch(*given, **named)  # type: ignore[no-untyped-call]
 
     def logits(self, examples: Examples) -> Tensor:
         """What the model answers to each example, in the precision that it is trained in."""
         return torch.from_numpy(self.predict(examples).predictions).double()
 
 
+class Patience(EarlyStoppingCallback):
+    """Ends a training that no longer gets better, at the same step whether or not it was killed before."""
+
+    def on_train_begin(self, *given: Any, **named: Any) -> None:
+        """Count the measurements since the best one: transformers' own callback starts from 0 each time."""
+        super().on_train_begin(*given, **named)  # type: ignore[no-untyped-call]
+        state: TrainerState = given[1]
+        control: TrainerControl = given[2]
+        best = state.best_global_step or 0
+        self.early_stopping_patience_counter = sum(
+            "eval_accuracy" in entry and entry["step"] > best for entry in state.log_history
+        )
+        control.should_training_stop = self.early_stopping_patience_counter >= self.early_stopping_patience
+
+
 class Progress(TrainerCallback):
     """Prints a line with loss and time left, in a terminal and in a log alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, measured: str) -> None:
+        """Take what the measurements on held-out pairs are called."""
+        self._measured = measured
         self._began = 0.0
         self._first = 0
 
@@ -101,7 +124,8 @@ class Progress(TrainerCallback):
             minutes = per_step * (state.max_steps - state.global_step) / 60
             print(f"{place}: loss {logs['loss']:.3f}, {minutes:.1f} minutes left", flush=True)
         elif "eval_accuracy" in logs:
-            print(f"{place}: held out {logs['eval_accuracy']:.2%}, loss {logs['eval_loss']:.3f}", flush=True)
+            figure = f"{self._measured} {logs['eval_accuracy']:.2%}, loss {logs['eval_loss']:.3f}"
+            print(f"{place}: {figure}", flush=True)
 
 
 def make_trainer(
@@ -148,7 +172,10 @@ def make_trainer(
         eval_dataset=held_out,
         compute_loss_func=_loss,
         compute_metrics=_metrics,
-        callbacks=[EarlyStoppingCallback(PATIENCE), Progress()],
+        callbacks=[
+            Patience(PATIENCE),
+            Progress("held out" if held_out.labelled.any() else "agreement with the teacher"),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
