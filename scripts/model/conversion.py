@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from handler.checkpoint import SECTION
 from handler.errors import ConfigurationError, one_line
-from scripts.model.fitting import fit, label_count, longest_sequence
+from scripts.model.fitting import check_length, fit, label_count
 from scripts.model.labels import choose_labels
 from scripts.model.pretrained import attend_in_full, local_folder, make_config, read_json
 from scripts.model.served_tokenizer import serve_tokenizer
@@ -69,9 +69,7 @@ def convert_checkpoint(
     served, lines = serve_tokenizer(tokenizer, config.to_dict().get("vocab_size") or 0, str(where))
     for line in lines:
         report(line)
-    longest = longest_sequence(config)
-    if not 5 <= max_seq_length <= longest:
-        raise ConfigurationError(f"max_seq_length must be from 5 to {longest}, the positions of the model")
+    check_length(config, max_seq_length)
     attend_in_full(config, max_seq_length)
     section = {
         "name": output.resolve().name,

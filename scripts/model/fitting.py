@@ -147,6 +147,17 @@ def fit(tensors: Mapping[str, Tensor], config: PretrainedConfig, half: bool = Fa
     return Fitted(kept, found.ignored)
 
 
+def check_length(config: PretrainedConfig, max_seq_length: int) -> None:
+    """Refuse a `max_seq_length` that a model of this config has no positions for, or that holds no pair.
+
+    Raises:
+        ConfigurationError: see above.
+    """
+    longest = longest_sequence(config)
+    if not 5 <= max_seq_length <= longest:
+        raise ConfigurationError(f"max_seq_length must be from 5 to {longest}, the positions of the model")
+
+
 def longest_sequence(config: PretrainedConfig) -> int:
     """The longest sequence, in tokens, that a model of this config has positions for."""
     positions = config.to_dict().get("max_position_embeddings")

@@ -15,8 +15,12 @@ NEEDED = ("*.json", "*.txt", "*.model")
 """Files that are downloaded of a model on Hugging Face: all but weights."""
 
 
-def local_folder(origin: str) -> Path:
+def local_folder(origin: str, option: str = "--pretrained") -> Path:
     """The folder with the config and the tokenizer of `origin`, downloaded where it names no folder.
+
+    Args:
+        origin: folder or Hugging Face name.
+        option: by which the user gave it, for messages.
 
     Raises:
         ConfigurationError: there is none.
@@ -25,14 +29,12 @@ def local_folder(origin: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists() or origin.count("/") > 1 or origin.startswith(("/", ".", "~")):
-        raise ConfigurationError(
-            f"{origin} is no folder: --pretrained names one with a config and a tokenizer"
-        )
+        raise ConfigurationError(f"{origin} is no folder: {option} names one with a config and a tokenizer")
     try:
         return Path(snapshot_download(origin, allow_patterns=list(NEEDED)))
     except Exception as error:  # of the network, of Hugging Face, of the name
         raise ConfigurationError(
-            f"{origin!r} (--pretrained) is no folder here and can't be downloaded: {one_line(error)}"
+            f"{origin!r} ({option}) is no folder here and can't be downloaded: {one_line(error)}"
         ) from None
 
 
