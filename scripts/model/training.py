@@ -21,7 +21,8 @@ from handler.errors import ConfigurationError
 from handler.torch_model import input_names
 from scripts.model.classifier import best_temperature, divide_logits, keep_layers, load_classifier
 from scripts.model.trainer import FIRST, PairTrainer, Recipe, make_trainer
-from scripts.model.training_data import Examples, Split, labels_of, read_split, write_pairs
+from scripts.model.training_data import Examples, Split, read_split, write_pairs
+from scripts.model.training_labels import count_labels, labels_of
 from scripts.pairs.evaluation import measure
 from scripts.pairs.text_file import DataError
 
@@ -50,6 +51,9 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
     given = None if recipe.teacher else labels_of(split.training)
     model, tokenizer = load_classifier(recipe.teacher or recipe.pretrained or "", given)
     labels = tuple(map(str, (model.config.id2label or {}).values()))
+    counts = count_labels(split.training, labels)
+    if FIRST:
+        print(f"labels of {len(split.training):,} pairs to learn from: {counts}", flush=True)
     encoder = PairEncoder(tokenizer.backend_tokenizer, recipe.max_seq_length)
     typed = "token_type_ids" in input_names(model)
     training, held_out = (

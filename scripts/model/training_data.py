@@ -16,8 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from handler.encoding import PairEncoder
-from scripts.model.labels import TUTORIAL_LABELS
-from scripts.pairs.labelled import KOREAN_NAMES, NO_GOLD, LabelledPair, class_numbers, read_labelled_pairs
+from scripts.pairs.labelled import LabelledPair, class_numbers, read_labelled_pairs
 from scripts.pairs.text_file import DataError
 
 MOST_HELD_OUT = 1500
@@ -78,19 +77,6 @@ def write_pairs(rows: Sequence[LabelledPair], file: Path) -> None:
             content = {"premise": row.pair.premise, "hypothesis": row.pair.hypothesis}
             content |= {"gold_label": row.label} if row.label is not None else {}
             lines.write(json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def labels_of(rows: Sequence[LabelledPair]) -> tuple[str, ...]:
-    """The labels that occur, in the order in which ratsnlp numbers them, others by alphabet.
-
-    Raises:
-        DataError: there are fewer than two.
-    """
-    names = {row.label for row in rows if row.label and row.label not in NO_GOLD}
-    found = sorted({KOREAN_NAMES.get(name, name) for name in names})
-    if len(found) < 2:
-        raise DataError(f"the data has {len(found)} different labels; at least 2 are needed")
-    return TUTORIAL_LABELS if set(found) == set(TUTORIAL_LABELS) else tuple(found)
 
 
 class Examples(Dataset[dict[str, Any]]):

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from handler.encoding import PairEncoder
 from handler.request import SentencePair
-from scripts.model.training_data import Examples, LengthGrouped, labels_of, read_split, write_pairs
+from scripts.model.training_data import Examples, LengthGrouped, read_split, write_pairs
 from scripts.pairs.labelled import LabelledPair, read_labelled_pairs
 from scripts.pairs.text_file import DataError
 
@@ -69,14 +69,6 @@ def test_written_pairs_are_read_again(tmp_path: Path) -> None:
     rows = [row('따옴표 "와"\t탭', label="neutral"), row("라벨 없음", label=None)]
     write_pairs(rows, tmp_path / "pairs.jsonl")
     assert read_labelled_pairs(tmp_path / "pairs.jsonl") == rows
-
-
-def test_labels_come_in_the_order_of_the_tutorial_or_the_alphabet() -> None:
-    assert labels_of([row("a", label=label) for label in sorted(LABELS)]) == LABELS
-    assert labels_of([row("a", label=label) for label in ("중립", "모순", "함의", "-")]) == LABELS
-    assert labels_of([row("a", label=label) for label in ("same", "other", "same")]) == ("other", "same")
-    with pytest.raises(DataError, match="1 different labels"):
-        labels_of([row("a"), row("b", label=None)])
 
 
 def test_targets_are_smoothed_labels_or_the_teachers(encoder: PairEncoder) -> None:
