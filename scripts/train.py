@@ -10,7 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scripts.command_line.arguments import argument_parser, positive_integer, positive_number, run
+from scripts.command_line.arguments import (
+    argument_parser,
+    positive_integer,
+    positive_number,
+    run,
+    whole_number,
+)
 from scripts.model.trainer import Recipe
 from scripts.model.training import train
 
@@ -20,9 +26,9 @@ def main() -> int:
     parser = argument_parser(
         __doc__ or "",
         "python scripts/train.py --pretrained build/encoder --data klue-nli-v1.1_train.json.gz "
-        "--output build/trained\n"
+        "--test 2000 --output build/trained\n"
         "  python scripts/train.py --teacher build/trained --layers 6 --data klue-nli-v1.1_train.json.gz "
-        "--output build/distilled\n"
+        "--test 2000 --output build/distilled\n"
         "  python scripts/convert_checkpoint.py --checkpoint build/distilled --output checkpoints/mine "
         "--max-seq-length 128",
     )
@@ -51,7 +57,9 @@ def main() -> int:
         metavar="FILE",
         help="labelled pairs, in the files that evaluate.py reads; pairs are held out of the first",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder to write: new, empty, or of the run to go on with"
+    )
     parser.add_argument(
         "--max-seq-length", type=positive_integer, default=128, help="tokens of a pair (default: 128)"
     )
@@ -59,7 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--learning-rate", type=positive_number, default=8e-5, help="highest rate (default: 8e-5)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of order and new weights (default: 0)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of order and new weights (default: 0)")
     parser.add_argument(
         "--held-out",
         type=positive_integer,
@@ -68,7 +76,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--test",
-        type=int,
+        type=whole_number,
         default=0,
         metavar="N",
         help="pairs to set aside in OUTPUT/test.jsonl for a measurement at the very end (default: 0)",
@@ -82,8 +90,15 @@ def main() -> int:
     figures = train(Recipe(**given), output)
     if figures is None:
         return 0
-    held_out = figures["held_out"]
-    print(f"held out: {held_out['accuracy']:.2%} of {held_out['pairs']} pairs")
+    if "held_out" in figures:
+        held_out = figures["held_out"]
+        print(f"held out: {held_out['accuracy']:.2%} of {held_out['pairs']} pairs")
+    else:
+        agreement = figures["agreement_with_teacher"]
+        print(
+            f"agrees with the teacher on {agreement['share']:.2%} of {agreement['pairs']} held-out pairs, "
+            "of which none has a gold label"
+        )
     print(
         f"wrote {output}\nnext: python scripts/convert_checkpoint.py --checkpoint "
         f"{output} --output checkpoints/NAME --max-seq-length {arguments.max_seq_length}"

@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import set_seed
 
 from handler.checkpoint import SECTION
-from handler.encoding import PairEncoder
 from handler.errors import ConfigurationError
 from handler.torch_model import input_names
-from scripts.model.classifier import best_temperature, divide_logits, keep_layers, load_classifier
+from scripts.model.classifier import (
+    best_temperature,
+    divide_logits,
+    keep_layers,
+    last_matrix,
+    load_classifier,
+    spread_layers,
+)
 from scripts.model.trainer import FIRST, PairTrainer, Recipe, make_trainer
 from scripts.model.training_data import Examples, Split, read_split, write_pairs
 from scripts.model.training_labels import count_labels, labels_of
@@ -38,46 +45,48 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any] | None:
 
     Raises:
         DataError: the data can't be read, or holds too little.
-        ConfigurationError: the model can't be read, or `output` holds another run.
+        ConfigurationError: the model can't be read or trained so, or `output` holds something else.
     """
+    if FIRST:
+        _check_output(recipe, output)
     split = read_split([Path(file) for file in recipe.data], recipe.held_out, recipe.test)
     if recipe.quick:
         split = Split(split.training[:400], split.held_out[:100], split.test[:100])
-    if not split.held_out:
+    if not any(row.gold or recipe.teacher for row in split.held_out):
         raise DataError("no pair is held out: there must be some to choose the best model on")
-    if FIRST:
-        _claim(recipe, split, output)
     set_seed(recipe.seed)
     given = None if recipe.teacher else labels_of(split.training)
-    model, tokenizer = load_classifier(recipe.teacher or recipe.pretrained or "", given)
+    source = recipe.teacher or recipe.pretrained or ""
+    model, tokenizer, encoder = load_classifier(source, given, recipe.max_seq_length)
+    last_matrix(model)
+    layers = spread_layers(model, recipe.layers) if recipe.layers else None
     labels = tuple(map(str, (model.config.id2label or {}).values()))
     counts = count_labels(split.training, labels)
     if FIRST:
         print(f"labels of {len(split.training):,} pairs to learn from: {counts}", flush=True)
-    encoder = PairEncoder(tokenizer.backend_tokenizer, recipe.max_seq_length)
     typed = "token_type_ids" in input_names(model)
     training, held_out = (
         Examples(rows, encoder, labels, SMOOTHING, typed, recipe.teacher is not None)
         for rows in (split.training, split.held_out)
     )
     states = output / "states"
+    if FIRST:
+        _claim(recipe, split, output)
     if recipe.teacher:
         teacher = make_trainer(model, tokenizer, training, held_out, recipe, states)
         _teach(teacher, training, held_out, output / "teacher.npz")
-        keep_layers(model, recipe.layers or model.config.num_hidden_layers)
+    if layers:
+        keep_layers(model, layers)
     began = time.monotonic()
     trainer = make_trainer(model, tokenizer, training, held_out, recipe, states)
     trainer.train(resume_from_checkpoint=_last_state(states))
-    # A held-out pair without a label counts as the teacher judged it.
-    truth = held_out.targets.argmax(axis=1)
     logits = trainer.logits(held_out)
     if not FIRST:
         return None
-    temperature = best_temperature(logits, torch.from_numpy(truth))
+    measured, temperature = _measure(output.name, labels, logits, held_out)
     divide_logits(model, temperature)
-    probabilities = (logits / temperature).softmax(1).numpy()
     figures = {
-        "held_out": asdict(measure(output.name, labels, probabilities, truth)),
+        **measured,
         "temperature": temperature,
         "training_pairs": len(training),
         "steps": trainer.state.global_step,
@@ -103,19 +112,47 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {name}, torch {torch.__version__}"
 
 
-def _claim(recipe: Recipe, split: Split, output: Path) -> None:
-    """Write the recipe and the pairs set aside, or check that they are those of the run to go on with."""
-    stated = json.loads(json.dumps(asdict(recipe)))
+def _check_output(recipe: Recipe, output: Path) -> None:
+    """Refuse a folder that holds anything but a run of this recipe to go on with."""
     file = output / "recipe.json"
     if (output / "figures.json").exists():
         raise ConfigurationError(f"{output} holds a finished model; choose another folder")
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != stated:
-        raise ConfigurationError(f"{output} holds a run of another recipe; choose another folder or empty it")
+    if file.is_file():
+        if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(asdict(recipe))):
+            raise ConfigurationError(
+                f"{output} holds a run of another recipe; choose another folder or empty it"
+            )
+    elif output.exists() and any(output.iterdir()):
+        raise ConfigurationError(f"{output} holds other files and no recipe.json; choose another folder")
+
+
+def _claim(recipe: Recipe, split: Split, output: Path) -> None:
+    """Write the recipe, by which the folder is known again, and the pairs set aside."""
     output.mkdir(parents=True, exist_ok=True)
+    _write_json(output / "recipe.json", asdict(recipe))
     write_pairs(split.held_out, output / "held_out.jsonl")
     if split.test:
         write_pairs(split.test, output / "test.jsonl")
-    _write_json(file, stated)
+
+
+def _measure(
+    name: str, labels: tuple[str, ...], logits: Tensor, held_out: Examples
+) -> tuple[dict[str, Any], float]:
+    """The figures of held-out pairs with gold labels and the temperature that fits them.
+
+    Where none has one, the teacher's probabilities are all there is. Its most probable labels would do for
+    the figure but not for the temperature: a student agrees with them more often than either is right.
+    """
+    gold = held_out.labelled
+    truth = held_out.targets.argmax(axis=1)
+    if not gold.any():
+        temperature = best_temperature(logits, torch.from_numpy(held_out.targets))
+        agreement = {"pairs": len(held_out), "share": float((logits.argmax(1).numpy() == truth).mean())}
+        return {"agreement_with_teacher": agreement}, temperature
+    logits, truth = logits[torch.from_numpy(gold)], truth[gold]
+    temperature = best_temperature(logits, torch.from_numpy(truth))
+    probabilities = (logits / temperature).softmax(1).numpy()
+    return {"held_out": asdict(measure(name, labels, probabilities, truth, int((~gold).sum())))}, temperature
 
 
 def _teach(teacher: PairTrainer, training: Examples, held_out: Examples, file: Path) -> None:
