@@ -39,14 +39,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="hold a finished output against its input")
     arguments = parser.parse_args()
     try:
-        from scripts.bulk.folder import Folder
+        from scripts.bulk.place import folder_at
         from scripts.bulk.run import classify_many
     except ImportError as error:
         raise ConfigurationError(f"{error.name} isn't installed; scripts/setup bulk installs it") from None
     summary = classify_many(
         arguments.archive,
-        Folder(arguments.input),
-        Folder(arguments.output),
+        folder_at(arguments.input),
+        folder_at(arguments.output),
         arguments.address,
         arguments.workers,
         (arguments.premise_column, arguments.hypothesis_column),

@@ -12,6 +12,7 @@ from typing import Self
 from handler.checkpoint import Checkpoint
 from handler.errors import ConfigurationError
 from scripts.bulk.folder import Folder
+from scripts.bulk.place import folder_at
 from scripts.torchserve.archives import ArchiveName
 
 
@@ -30,11 +31,11 @@ class Archive:
         """Read an archive from a path or from what fsspec opens.
 
         Raises:
-            ConfigurationError: it is missing, or isn't a model archive.
+            ConfigurationError: it is missing, can't be reached, or isn't a model archive.
         """
-        folder, _, name = url.rpartition("/")
+        folder, _, name = folder_at(url).url.rpartition("/")
         try:
-            with Folder(folder or ".").local(name) as path, tempfile.TemporaryDirectory() as unpacked:
+            with Folder(folder or "/").local(name) as path, tempfile.TemporaryDirectory() as unpacked:
                 version = ArchiveName.of(path).version
                 with zipfile.ZipFile(path) as file:
                     file.extract("config.json", unpacked)

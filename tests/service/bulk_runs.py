@@ -72,7 +72,7 @@ def parts(folder: Path) -> int:
 class BulkRun:
     """A process of the verb and all that Ray starts for it; whatever is left of them is killed in the end."""
 
-    def __init__(self, logs: Path, *arguments: str | Path) -> None:
+    def __init__(self, logs: Path, *arguments: str | Path, folder: Path | None = None) -> None:
         command = [sys.executable, str(PROJECT / "scripts" / "classify_many.py"), *map(str, arguments)]
         self._log = logs.open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
@@ -80,6 +80,7 @@ class BulkRun:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            cwd=folder,
             env=os.environ | {"HOME": str(logs.parent)},
         )
         self._seen: dict[int, psutil.Process] = {}

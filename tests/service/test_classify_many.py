@@ -159,17 +159,17 @@ def test_a_changed_input_and_another_model_are_refused(
     assert (code, "another archive" in errors.splitlines()[-1]) == (1, True)
 
 
-def test_a_lost_node_and_more_actors_than_cores_cost_nothing(
+def test_a_lost_node_more_actors_than_cores_and_relative_paths_cost_nothing(
     source: Path, tiny_archive: Path, expected: list[dict[str, str]], tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     arguments: list[str | Path] = [
         "--archive",
-        tiny_archive,
+        os.path.relpath(tiny_archive, tmp_path),
         "--input",
-        source,
+        os.path.relpath(source, tmp_path),
         "--output",
-        output,
+        output.name,
         "--workers",
         "5",
     ]
@@ -179,7 +179,7 @@ def test_a_lost_node_and_more_actors_than_cores_cost_nothing(
         refused = subprocess.Popen(
             [sys.executable, "-c", stranger], env=without, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        with BulkRun(tmp_path / "run.log", *arguments, "--address", address) as run:
+        with BulkRun(tmp_path / "run.log", *arguments, "--address", address, folder=tmp_path) as run:
             run.until(lambda: parts(output) > 1, "two parts")
             lose()
             assert parts(output) < FILES, "it was lost on the way"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from handler.errors import ConfigurationError
+from scripts.bulk.archive import Archive
 from scripts.bulk.folder import Folder
+from scripts.bulk.place import folder_at
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -64,3 +68,21 @@ def test_a_local_path_has_the_content_and_the_ending_of_the_name(folder: Folder)
 def test_a_missing_file_is_an_error(folder: Folder) -> None:
     with pytest.raises(OSError, match=os.strerror(2) + "|nothing"), folder.open("nothing"):
         pass
+
+
+def test_a_path_is_the_same_folder_in_a_process_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/kim")
+    assert folder_at("쌍/1").url == str(tmp_path / "쌍" / "1")
+    assert folder_at("~/쌍").url == "/home/kim/쌍"
+    assert folder_at("memory://쌍/1").url == "memory://쌍/1"
+
+
+def test_a_url_that_nothing_opens_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for url, said in (("s3://bucket/nli-1.0.mar", "Install s3fs"), ("ftpx://host/nli-1.0.mar", "ftpx")):
+        for read in (folder_at, Archive.read):
+            with pytest.raises(ConfigurationError, match=f"{url} can't be opened.*{said}"):
+                read(url)
