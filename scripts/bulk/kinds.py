@@ -71,7 +71,7 @@ def faults_named(name: str) -> Iterator[None]:
     try:
         yield
     except ServiceError as error:
-        message = str(error)
+        message = error.for_logs if isinstance(error, DataError) else str(error)
         raise type(error)(message if name in message else f"{name}: {message}") from None
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or type(error).__name__}") from None

@@ -45,9 +45,10 @@ class Columns:
             name = given if given in names else folded.get(fold(given or usual or ""))
             if name is None:
                 missing = f"no column {given!r}" if given else f"no known column for the {field}"
-                raise DataError(
-                    f"{path} has {missing}; its columns are {', '.join(names)[:150]}: "
-                    "name the right ones with --premise-column and --hypothesis-column"
+                raise _missing(
+                    f"{path} has {missing}",
+                    names,
+                    "name the right ones with --premise-column and --hypothesis-column",
                 )
             texts.append(name)
         if texts[0] == texts[1]:
@@ -68,11 +69,16 @@ class Columns:
             found = names[0]
         if found is None:
             missing = f"no column {text!r}" if text else "no known column for the text"
-            raise DataError(
-                f"{path} has {missing}; its columns are {', '.join(names)[:150]}: "
-                "name the right one with --text-column"
-            )
+            raise _missing(f"{path} has {missing}", names, "name the right one with --text-column")
         return cls(found, found, _label(folded))
+
+
+def _missing(fault: str, names: tuple[str, ...], advice: str) -> DataError:
+    """The error; for logs without the names, which are texts where a file has no header."""
+    return DataError(
+        f"{fault}; its columns are {', '.join(names)[:150]}: {advice}",
+        f"{fault}; it has {len(names)} columns: {advice}",
+    )
 
 
 def _label(folded: Mapping[str, str]) -> str | None:

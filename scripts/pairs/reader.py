@@ -154,7 +154,8 @@ class PairFile:
 def _named(fault: Exception, path: Path, where: str = "") -> DataError:
     """What went wrong while a file was read, with the file and the place."""
     if isinstance(fault, ValueError | csv.Error):
-        return DataError(f"{path} is not valid {_kind(path)[1:]}{where}: {fault}")
+        invalid = f"{path} is not valid {_kind(path)[1:]}{where}"
+        return DataError(f"{invalid}: {fault}", for_logs=invalid)
     return DataError(f"{path} can't be read: {getattr(fault, 'strerror', None) or fault}")
 
 

@@ -32,6 +32,11 @@ MARKS = (
 class DataError(ServiceError):
     """A file of pairs can't be read, or doesn't hold what is asked for."""
 
+    def __init__(self, message: str, for_logs: str | None = None) -> None:
+        """Keep the message and, where it quotes the file, what a log may have instead."""
+        super().__init__(message)
+        self.for_logs = for_logs or message
+
 
 @dataclass(frozen=True, slots=True)
 class TextFile:

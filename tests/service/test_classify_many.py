@@ -191,7 +191,15 @@ def test_a_lost_node_more_actors_than_cores_and_relative_paths_cost_nothing(
     check(read_output(output), expected)
 
 
-def test_no_text_of_users_is_in_what_ray_logs(killed: Killed, logs: Path) -> None:
+def test_no_text_of_users_is_in_what_ray_logs(
+    killed: Killed, logs: Path, tiny_archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(f"{SECRET},해\n{SECRET},비\n", encoding="utf-8")
+    code, _, errors = run_to_end(
+        tmp_path, "--archive", tiny_archive, "--input", tmp_path / "in", "--output", tmp_path / "out"
+    )
+    assert (code, "no known column" in errors, SECRET in errors) == (1, True, False)
     files = [file for file in logs.rglob("*") if file.is_file() and file.suffix in {".log", ".out", ".err"}]
     assert len(files) > 5
     assert not [file for file in files if SECRET.encode() in file.read_bytes()]

@@ -203,3 +203,21 @@ def test_a_fault_says_nothing_of_what_a_file_holds() -> None:
         "비밀".encode("ascii")
     assert str(caught.value) == "a.parquet can't be processed: UnicodeEncodeError"
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "secret,또 secret\n해,비\n", "no known column for the premise; it has 2 columns"),
+        ("a.csv", '전제,가설\n"secret"secret,비\n', "not valid csv after row 0"),
+        ("a.json", "[secret]", "not valid json after row 0"),
+        ("a.json", '{"secret": [{"a": 1}], "나": [{"a": 1}]}', "not valid json after row 1"),
+        ("a.jsonl", '{"premise": secret}', "holds no pairs"),
+    ],
+)
+def test_a_file_that_is_refused_is_not_quoted(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=f"{name}.*{said}") as caught:
+        kinds.survey(Folder(str(tmp_path)), name, None, None)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(caught.value.__dict__)
