@@ -24,6 +24,7 @@ class InputFile:
     columns: tuple[str, ...]
     """Names, for Parquet with their types; empty for JSON, whose rows may differ."""
     premise: str
+    """Name of the column; empty, as the next one, where a file of text has no rows."""
     hypothesis: str
     kind: str
     """Ending of the output's files."""

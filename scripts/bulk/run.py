@@ -45,13 +45,14 @@ class Run:
             raise DataError(f"{source.url} holds no files")
         report(f"reading {len(names)} files of {source.url} ...")
         files = call_on_all(ray, kinds.survey, [(source, name, *columns) for name in names])
-        refuse_mixture(files)
+        filled = [file for file in files if file.rows]
+        if not filled:
+            raise DataError(f"{source.url} holds no rows")
+        refuse_mixture(filled)
         self._ray, self._archive, self._output, self._report = ray, archive, output, report
-        self._job = Job(source, output, files[0].premise, files[0].hypothesis, archive.labels)
+        self._job = Job(source, output, filled[0].premise, filled[0].hypothesis, archive.labels)
         self.manifest = Manifest(archive, files, cut(files))
         self._rows = sum(fragment.rows for fragment in self.manifest.fragments)
-        if not self._rows:
-            raise DataError(f"{source.url} holds no rows")
 
     def classify(self, workers: int | None) -> Summary:
         """Do what earlier runs have left, with this many actors or one on every core.

@@ -31,7 +31,7 @@ def survey(folder: Folder, name: str, premise: str | None, hypothesis: str | Non
         DataError: it can't be read, or a column is missing.
     """
     with folder.local(name) as path:
-        file = PairFile.survey(path, premise, hypothesis)
+        file = PairFile.survey(path, premise, hypothesis, may_be_empty=True)
     found, digest = file.found, file.file.sha256
     if file.dialect:
         return InputFile(name, digest, file.rows, file.columns, found.premise, found.hypothesis, ".csv")

@@ -22,13 +22,13 @@ Events = Iterator[tuple[str, Any]]
 
 
 def is_lines(file: TextFile) -> bool:
-    """True if a `.json` has an object in each line, as pandas and `datasets` write it."""
+    """True if a `.json` has an object in each line, as pandas and `datasets` write it, or nothing at all."""
     try:
         lines = (line for line in file.lines() if line.strip())
         first, second = (*islice(lines, 2), "", "")[:2]
     except ValueError:  # a line of a size that only a list without line breaks has
         return False
-    return second.lstrip().startswith("{") and isinstance(parse_line(first), dict)
+    return not first or second.lstrip().startswith("{") and isinstance(parse_line(first), dict)
 
 
 def parse_line(line: str) -> Any:

@@ -63,18 +63,26 @@ class PairFile:
         return self.file.path
 
     @classmethod
-    def survey(cls, path: Path, premise: str | None = None, hypothesis: str | None = None) -> Self:
+    def survey(
+        cls,
+        path: Path,
+        premise: str | None = None,
+        hypothesis: str | None = None,
+        may_be_empty: bool = False,
+    ) -> Self:
         """Read the file through: its encoding, its dialect, its columns, how many rows it has.
 
         Args:
             path: `.csv`, `.tsv` and `.txt` (separated by commas, semicolons or tabs), `.jsonl`, or `.json` (a
                 list of objects); each also gzipped (`.gz`), in UTF-8, CP949 or UTF-16.
             premise, hypothesis: names of the columns, where they aren't among the known ones.
+            may_be_empty: whether a file without rows, which has no columns then, is no fault.
 
         Raises:
             DataError: the file can't be read, or not as what its name says, or a column is missing.
         """
-        return cls._survey(path, partial(Columns.find, premise=premise, hypothesis=hypothesis))
+        find = partial(Columns.find, premise=premise, hypothesis=hypothesis)
+        return cls._survey(path, find, may_be_empty)
 
     @classmethod
     def survey_texts(cls, path: Path, text: str | None = None) -> Self:
@@ -82,7 +90,9 @@ class PairFile:
         return cls._survey(path, partial(Columns.find_single, text=text))
 
     @classmethod
-    def _survey(cls, path: Path, find: Callable[[Path, tuple[str, ...]], Columns]) -> Self:
+    def _survey(
+        cls, path: Path, find: Callable[[Path, tuple[str, ...]], Columns], may_be_empty: bool = False
+    ) -> Self:
         kind = _kind(path)
         try:
             file = TextFile.survey(path)
@@ -97,6 +107,8 @@ class PairFile:
             count += 1
             if isinstance(cells, dict):
                 columns |= dict.fromkeys(key for key in cells if key is not None)
+        if not count and may_be_empty:
+            return surveyed
         if not count:
             raise DataError(f"{path} holds no rows")
         if not columns:

@@ -219,7 +219,10 @@ def rewrite(archive: Path, target: Path, name: str, before: str, after: str) -> 
 def test_an_actor_uses_the_archives_own_handler(tiny_archive: Path, tmp_path: Path) -> None:
     rewrite(tiny_archive, tmp_path / "a.mar", "handler/request.py", "is blank", "is empty")
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.csv").write_text("premise,hypothesis\n ,비\n", encoding="utf-8")
+    (tmp_path / "in" / "b.csv").write_text("premise,hypothesis\n ,비\n", encoding="utf-8")
+    # Files without rows, as other programs write them, are no fault.
+    (tmp_path / "in" / "a.csv").write_text("premise,hypothesis\n", encoding="utf-8")
+    (tmp_path / "in" / "c.csv").touch()
     code, _, errors = run_to_end(
         tmp_path, "--archive", tmp_path / "a.mar", "--input", tmp_path / "in", "--output", tmp_path / "out"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import zipfile
 from collections import Counter
@@ -196,6 +197,23 @@ def test_columns_of_numbers_are_refused_by_name(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="'premise' is int64"):
         kinds.survey(Folder(str(tmp_path)), "a.parquet", None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b""),
+        ("a.csv", "전제,가설\n".encode()),
+        ("a.jsonl", b"\n"),
+        ("a.json", b""),
+        ("a.json", b"[]"),
+        ("a.json.gz", gzip.compress(b"")),
+    ],
+)
+def test_a_file_of_text_without_rows_gives_no_part(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    file = kinds.survey(Folder(str(tmp_path)), name, None, None)
+    assert (file.rows, cut([file])) == (0, [])
 
 
 def test_a_fault_says_nothing_of_what_a_file_holds() -> None:

@@ -179,7 +179,7 @@ PAIR = '{"premise": "1", "hypothesis": "2"}'
         ("a.csv", '전제,가설\n1,2\n"1,2\n'.encode(), "after row 1"),
         ("a.csv", b"\xff\xff\xff,\n", "nor valid cp949"),
         ("a.csv", b"\xff\xfe\x00\xd8", "not valid utf-16"),
-        ("a.json", b"", "not valid json"),
+        ("a.json", b"", "no rows"),
         ("a.json", b'{"premise": "1"}', "expected a list"),
         ("a.json", b'{"premise": {"0": "1"}, "hypothesis": {"0": "2"}}', "expected a list"),
         ("a.json", b'"premise"', "expected a list"),
