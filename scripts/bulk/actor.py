@@ -54,11 +54,13 @@ class Classifier:
         """Write the output of one fragment, and count what it holds; see `scripts.bulk.kinds.count`.
 
         Raises:
-            DataError: the input can't be read or has changed, or the output can't be written.
+            DataError: the input can't be read or has changed.
+            OutputError: the output can't be written.
         """
-        with self._kinds.faults_named(fragment.source):
-            with self._job.output.write(fragment.part) as target:
-                counts: Counter[str] = self._kinds.kind_of(fragment.source).classify(
+        kinds = self._kinds
+        with kinds.write_faults_named(fragment.part), self._job.output.write(fragment.part) as target:
+            with kinds.faults_named(fragment.source):
+                counts: Counter[str] = kinds.kind_of(fragment.source).classify(
                     fragment, self._job, self._model.predict, target
                 )
-            return counts
+        return counts

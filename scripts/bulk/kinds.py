@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,11 @@ from scripts.bulk.folder import Folder
 from scripts.bulk.fragments import Fragment, Job
 from scripts.bulk.inputs import InputFile
 from scripts.pairs.output_layout import Prediction
+from scripts.pairs.resumable_output import OutputError
 from scripts.pairs.text_file import DataError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of a full disk."""
 
 Predict = Callable[[Sequence[SentencePair | RequestError]], list[Prediction]]
 """The prediction for each pair, or the reason why there is none."""
@@ -74,6 +80,24 @@ def faults_named(name: str) -> Iterator[None]:
         message = error.for_logs if isinstance(error, DataError) else str(error)
         raise type(error)(message if name in message else f"{name}: {message}") from None
     except OSError as error:
+        if error.errno in FULL:  # reading fills nothing but the folder for temporary files
+            raise OutputError(f"{tempfile.gettempdir()} can't be written: {error.strerror}") from None
         raise DataError(f"{name}: {error.strerror or type(error).__name__}") from None
     except Exception as error:
         raise DataError(f"{name} can't be processed: {type(error).__name__}") from None
+
+
+@contextmanager
+def write_faults_named(name: str) -> Iterator[None]:
+    """Raise what goes wrong while a file of the output is written, in the same way.
+
+    Raises:
+        OutputError: in place of an error that isn't named yet.
+    """
+    try:
+        yield
+    except ServiceError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise OutputError(f"{name} can't be written: {reason}") from None
