@@ -38,14 +38,6 @@ class Folder:
             name for name in found if not any(part.startswith((".", "_")) for part in name.split("/"))
         )
 
-    def size(self, name: str) -> int:
-        """Size of a file in bytes.
-
-        Raises:
-            OSError: there is no such file.
-        """
-        return int(self._place()[0].size(f"{self.root}/{name}"))
-
     def exists(self, name: str) -> bool:
         """Whether there is a file or a folder of that name."""
         return bool(self._place()[0].exists(f"{self.root}/{name}"))

@@ -19,7 +19,7 @@ class Fragment:
     source: str
     """Name of the input's file."""
     sha256: str
-    """Digest of the input's file, as `scripts.bulk.inputs.InputFile` has it."""
+    """Digest by which a change of the input's file is noticed: of its content, for Parquet of its footer."""
     rows: int
     row_groups: tuple[int, int] | None = None
     """First row group of a Parquet file, and the one behind the last; None is a whole file of text."""

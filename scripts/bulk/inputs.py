@@ -30,6 +30,8 @@ class InputFile:
     """Ending of the output's files."""
     row_groups: tuple[int, ...] | None = None
     """Rows of each row group of a Parquet file."""
+    footer: str | None = None
+    """Digest of a Parquet file's footer."""
 
 
 def refuse_mixture(files: Sequence[InputFile]) -> None:
@@ -59,7 +61,11 @@ def cut(files: Sequence[InputFile], largest: int = FRAGMENT_ROWS) -> list[Fragme
     digits = max(5, len(str(len(pieces))))
     return [
         Fragment(
-            f"{PARTS}/part-{number:0{digits}}{file.kind}", file.name, file.sha256, rows, row_groups=piece
+            f"{PARTS}/part-{number:0{digits}}{file.kind}",
+            file.name,
+            file.footer or file.sha256,
+            rows,
+            row_groups=piece,
         )
         for number, (file, piece, rows) in enumerate(pieces)
     ]

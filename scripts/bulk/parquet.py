@@ -52,7 +52,15 @@ def survey(folder: Folder, name: str, premise: str | None, hypothesis: str | Non
         )
         columns = tuple(f"{field.name}: {field.type}" for field in schema)
         return InputFile(
-            name, digest, sum(sizes), columns, found.premise, found.hypothesis, ".parquet", sizes
+            name,
+            digest,
+            sum(sizes),
+            columns,
+            found.premise,
+            found.hypothesis,
+            ".parquet",
+            sizes,
+            _footer(raw, file),
         )
 
 
@@ -115,12 +123,15 @@ def _batches(fragment: Fragment, job: Job) -> Iterator[Iterator[Any]]:
     assert fragment.row_groups is not None
     with job.source.open(fragment.source) as raw:
         file = pq.ParquetFile(raw)
-        groups = list(range(*fragment.row_groups))
-        if groups[-1] >= file.metadata.num_row_groups or fragment.rows != sum(
-            file.metadata.row_group(index).num_rows for index in groups
-        ):
+        if _footer(raw, file) != fragment.sha256:
             raise DataError(f"{fragment.source} has changed")
-        yield file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups)
+        yield file.iter_batches(batch_size=BATCH_ROWS, row_groups=range(*fragment.row_groups))
+
+
+def _footer(raw: BinaryIO, file: Any) -> str:
+    """Digest of the footer: it has sizes and statistics of all columns, and is read anyway."""
+    raw.seek(-file.metadata.serialized_size - 8, io.SEEK_END)  # length and mark follow it
+    return hashlib.sha256(raw.read()).hexdigest()
 
 
 def _texts(batch: Any, job: Job) -> list[list[str | None]]:

@@ -147,12 +147,11 @@ def test_a_check_finds_a_file_that_is_cut_off(done: Done) -> None:
     assert fragments[0].part in str(kinds.check(fragments[0], job))
 
 
-def test_an_input_that_changed_since_its_survey_is_refused(done: Done, predict: Predict) -> None:
+@pytest.mark.parametrize("rows", [twenty_rows()[:5], twenty_rows()[::-1]], ids=["fewer", "as many"])
+def test_an_input_that_changed_since_its_survey_is_refused(rows: Rows, done: Done, predict: Predict) -> None:
     (fragment, *_), job, _ = done
     file = Path(job.source.root, fragment.source)
-    {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}[file.suffix](
-        file, twenty_rows()[:5]
-    )
+    {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}[file.suffix](file, rows)
     with pytest.raises(DataError, match="changed"), job.output.write("parts/x") as target:
         kinds.kind_of(fragment.source).classify(fragment, job, predict, target)
     assert not job.output.exists("parts/x")
