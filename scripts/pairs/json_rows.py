@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, NoReturn, TextIO
@@ -15,6 +16,9 @@ from scripts.pairs.text_file import CHUNK, LARGEST_ROW, TextFile
 
 DEEPEST = 100
 """Brackets inside each other at most."""
+
+TOO_LARGE = "a number is too large for a double"
+"""Said of one that Python reads as infinity, which JSON has no way to write."""
 
 OPEN, CLOSE = ("start_map", "start_array"), ("end_map", "end_array")
 
@@ -34,7 +38,9 @@ def is_lines(file: TextFile) -> bool:
 def parse_line(line: str) -> Any:
     """The object that a line holds, or a `str` that says why it holds none."""
     try:
-        content = json.loads(line, parse_constant=_refuse_constant)
+        content = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
+    except OverflowError:
+        return TOO_LARGE
     except (ValueError, RecursionError) as error:
         return f"the line is not JSON: {error}"
     return content if isinstance(content, dict) else "the line is not an object"
@@ -101,6 +107,8 @@ def _build(event: str, value: Any, events: Events) -> Any:
         depth += (event in OPEN) - (event in CLOSE)
         if depth > DEEPEST:
             raise ValueError(f"an element nests deeper than {DEEPEST} brackets")
+        if event == "number" and value == -math.inf:  # ijson itself refuses inf alone
+            raise ValueError(TOO_LARGE)
         builder.event(event, value)
         if not depth:
             return builder.value
@@ -120,6 +128,13 @@ class _Source:
         chunk = self._text.read(size) if self.taken <= LARGEST_ROW else ""
         self.taken += len(chunk)
         return chunk.encode()
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise OverflowError
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

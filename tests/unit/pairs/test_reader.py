@@ -156,10 +156,15 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
         ("비", "해"),
     ]
     lines = ['{"premise": "비", "hypothesis": "해"}', "{", "[1]", '{"premise": 1, "hypothesis": "해"}']
-    lines += ['{"premise": "\\ud800", "hypothesis": "해"}', '{"premise": NaN}']
+    lines += [
+        '{"premise": "\\ud800", "hypothesis": "해"}',
+        '{"premise": NaN}',
+        '{"a": 1e999}',
+        '{"a": [-1e999]}',
+    ]
     found = read(tmp_path, "a.jsonl", "\n".join(lines))
     assert found[0] == ("비", "해")
-    reasons = ["not JSON", "not an object", "a number", "surrogate", "NaN"]
+    reasons = ["not JSON", "not an object", "a number", "surrogate", "NaN", "too large", "too large"]
     for reason, part in zip(found[1:], reasons, strict=True):
         assert part in reason
 
@@ -190,6 +195,8 @@ PAIR = '{"premise": "1", "hypothesis": "2"}'
         ("a.json", f"[{PAIR} {{".encode(), "Unexpected symbol '{'"),
         ("a.json", f"[{PAIR}] x".encode(), "after row 1"),
         ("a.json", f"[{PAIR}, NaN]".encode(), "Unexpected symbol 'N'"),
+        ("a.json", b'[{"a": 1e999}]', "'1e999'"),
+        ("a.json", b'[{"a": -1e999}]', "too large"),
         ("a.json", b"[" * 100_000, "deep"),
         ("a.json", b'[{"a": ' + b"9" * 10_000, "Unexpected symbol"),
         ("a.jsonl.gz", b"not gzipped", "not JSON"),
