@@ -74,9 +74,14 @@ class Folder:
             target, waiting = f"{self.root}/{name}", f"{self.root}/{UNFINISHED}/{uuid4().hex}"
             for path in (waiting, target):
                 system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            with system.open(waiting, "wb") as file:
-                shutil.copyfileobj(gathered, file, 2**20)
-            system.mv(waiting, target)
+            try:
+                with system.open(waiting, "wb") as file:
+                    shutil.copyfileobj(gathered, file, 2**20)
+                system.mv(waiting, target)
+            except FileNotFoundError:
+                # The same command has been at work twice, and the other one, which is done, has cleared up.
+                if not system.exists(target):
+                    raise
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with what it holds, if it is there."""

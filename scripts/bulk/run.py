@@ -75,7 +75,8 @@ class Run:
         if waiting:
             cores = int(self._ray.cluster_resources().get("CPU", 1))
             self._run(waiting, min(workers or cores, len(waiting)), progress)
-        self._output.remove(UNFINISHED)
+        with contextlib.suppress(OSError):  # the same command, given twice, may be writing there
+            self._output.remove(UNFINISHED)
         return self._summary(progress.counts, counts["rows"], progress.seconds)
 
     def check(self) -> Summary:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from handler.errors import ConfigurationError
 from scripts.bulk.archive import Archive
-from scripts.bulk.folder import Folder
+from scripts.bulk.folder import UNFINISHED, Folder
 from scripts.bulk.place import folder_at
 
 
@@ -45,6 +48,27 @@ def test_a_file_whose_writer_fails_is_not_there(folder: Folder) -> None:
         file.write(b"half" * (1 // 0))
     assert folder.names() == []
     assert not folder.exists("parts/one")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_another_command_has_written_is_there(
+    folder: Folder, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copyfileobj
+
+    def clear_up(*arguments: Any) -> None:
+        copy(*arguments)
+        monkeypatch.undo()
+        if there:
+            with folder.write("parts/one") as file:
+                file.write(b"one")
+        folder.remove(UNFINISHED)
+
+    monkeypatch.setattr(shutil, "copyfileobj", clear_up)
+    with contextlib.nullcontext() if there else pytest.raises(FileNotFoundError):
+        with folder.write("parts/one") as file:
+            file.write(b"one")
+    assert folder.names() == ["parts/one"] * there
 
 
 def test_names_are_sorted_and_leave_out_what_is_hidden(folder: Folder) -> None:
