@@ -58,9 +58,12 @@ class Classifier:
             OutputError: the output can't be written.
         """
         kinds = self._kinds
-        with kinds.write_faults_named(fragment.part), self._job.output.write(fragment.part) as target:
-            with kinds.faults_named(fragment.source):
-                counts: Counter[str] = kinds.kind_of(fragment.source).classify(
-                    fragment, self._job, self._model.predict, target
-                )
+        with (
+            kinds.write_faults_named(fragment.part),
+            self._job.output.write(fragment.part) as target,
+            kinds.faults_named(fragment.source),
+        ):
+            counts: Counter[str] = kinds.kind_of(fragment.source).classify(
+                fragment, self._job, self._model.predict, target
+            )
         return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from handler.errors import ConfigurationError, one_line
 from scripts.bulk.folder import Folder
@@ -14,7 +15,9 @@ def folder_at(place: str) -> Folder:
     Raises:
         ConfigurationError: nothing that is installed opens such a URL.
     """
-    folder = Folder(place if "://" in place else os.path.abspath(os.path.expanduser(place)))
+    # Not Path.resolve: a link may lead elsewhere on another machine.
+    local = os.path.abspath(Path(place).expanduser())  # noqa: PTH100
+    folder = Folder(place if "://" in place else local)
     try:
         _ = folder.root  # for which fsspec must have the URL's file system
     except (ImportError, ValueError, OSError) as error:

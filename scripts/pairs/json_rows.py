@@ -32,7 +32,7 @@ def is_lines(file: TextFile) -> bool:
         first, second = (*islice(lines, 2), "", "")[:2]
     except ValueError:  # a line of a size that only a list without line breaks has
         return False
-    return not first or second.lstrip().startswith("{") and isinstance(parse_line(first), dict)
+    return not first or (second.lstrip().startswith("{") and isinstance(parse_line(first), dict))
 
 
 def parse_line(line: str) -> Any:

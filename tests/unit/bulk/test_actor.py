@@ -57,7 +57,8 @@ def test_a_fault_of_writing_does_not_name_the_input(
     else:
         output.touch()  # which is no folder
     folder = Folder(str(source))
-    (fragment,) = cut([kinds.survey(folder, *folder.names(), None, None)])
+    (name,) = folder.names()
+    (fragment,) = cut([kinds.survey(folder, name, None, None)])
     actor = Classifier(Job(folder, Folder(str(output)), "premise", "hypothesis", ()))
     actor._model, actor._kinds = Refusing(), kinds
     with pytest.raises(OutputError, match=r"^(?!a\.).* can't be written: (Not a directory|No space)"):

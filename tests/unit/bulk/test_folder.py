@@ -65,9 +65,9 @@ def test_a_file_that_another_command_has_written_is_there(
         folder.remove(UNFINISHED)
 
     monkeypatch.setattr(shutil, "copyfileobj", clear_up)
-    with contextlib.nullcontext() if there else pytest.raises(FileNotFoundError):
-        with folder.write("parts/one") as file:
-            file.write(b"one")
+    refused = contextlib.nullcontext() if there else pytest.raises(FileNotFoundError)
+    with refused, folder.write("parts/one") as file:
+        file.write(b"one")
     assert folder.names() == ["parts/one"] * there
 
 

@@ -313,9 +313,9 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     assert pairs(PairFile.survey(path)) == [("1", "2")]
     for name in ("질문", unicodedata.normalize("NFD", "질문")):
         assert pairs(PairFile.survey(path, hypothesis=name)) == [("1", "3")]
-    for names in [{"premise": "없음"}, {"premise": "질문", "hypothesis": "질문"}]:
+    for names in [("없음", None), ("질문", "질문")]:
         with pytest.raises(DataError):
-            PairFile.survey(path, **names)
+            PairFile.survey(path, *names)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
