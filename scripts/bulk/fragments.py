@@ -19,10 +19,12 @@ class Fragment:
     source: str
     """Name of the input's file."""
     sha256: str
-    """Digest by which a change of the input's file is noticed: of its content, for Parquet of its footer."""
+    """Digest of the input's file, as `scripts.bulk.inputs.InputFile` has it."""
     rows: int
     row_groups: tuple[int, int] | None = None
     """First row group of a Parquet file, and the one behind the last; None is a whole file of text."""
+    footer: str | None = None
+    """Digest of a Parquet file's footer, by which a change is noticed without reading the file through."""
 
 
 @dataclass(frozen=True, slots=True)

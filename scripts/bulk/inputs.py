@@ -31,7 +31,7 @@ class InputFile:
     row_groups: tuple[int, ...] | None = None
     """Rows of each row group of a Parquet file."""
     footer: str | None = None
-    """Digest of a Parquet file's footer."""
+    """Digest of a Parquet file's footer; see `Fragment`."""
 
 
 def refuse_mixture(files: Sequence[InputFile]) -> None:
@@ -63,9 +63,10 @@ def cut(files: Sequence[InputFile], largest: int = FRAGMENT_ROWS) -> list[Fragme
         Fragment(
             f"{PARTS}/part-{number:0{digits}}{file.kind}",
             file.name,
-            file.footer or file.sha256,
+            file.sha256,
             rows,
-            row_groups=piece,
+            piece,
+            file.footer,
         )
         for number, (file, piece, rows) in enumerate(pieces)
     ]

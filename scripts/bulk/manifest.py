@@ -83,7 +83,12 @@ class Manifest:
         }
         content: dict[str, Any] = {
             "archive": archive,
-            "inputs": [asdict(each) for each in self.inputs],
-            "fragments": [asdict(each) for each in self.fragments],
+            "inputs": [_recorded(each) for each in self.inputs],
+            "fragments": [_recorded(each) for each in self.fragments],
         }
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _recorded(each: InputFile | Fragment) -> dict[str, Any]:
+    """What the manifest says: the digest of a footer follows from that of its file."""
+    return {name: value for name, value in asdict(each).items() if name != "footer"}

@@ -123,7 +123,7 @@ def _batches(fragment: Fragment, job: Job) -> Iterator[Iterator[Any]]:
     assert fragment.row_groups is not None
     with job.source.open(fragment.source) as raw:
         file = pq.ParquetFile(raw)
-        if _footer(raw, file) != fragment.sha256:
+        if _footer(raw, file) != fragment.footer:
             raise DataError(f"{fragment.source} has changed")
         yield file.iter_batches(batch_size=BATCH_ROWS, row_groups=range(*fragment.row_groups))
 

@@ -38,6 +38,11 @@ def test_the_same_plan_goes_on(output: Folder) -> None:
     assert MANIFEST.finished(output) == [MANIFEST.fragments[1]]
 
 
+def test_what_an_older_version_has_begun_goes_on(output: Folder) -> None:
+    files = [replace(file, footer="3" * 64) for file in FILES]
+    with_inputs(*files).compare(output)
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
