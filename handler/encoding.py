@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from handler.composition import compose
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
 from handler.sentences import Span
@@ -112,8 +112,7 @@ class PairEncoder:
         return text if end < 0 else text[:end]
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        composed = [unicodedata.normalize("NFC", text) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(composed, add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast([compose(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def words(self, pair: SentencePair) -> list[list[tuple[Span, list[int]]]]:
@@ -136,7 +135,7 @@ class PairEncoder:
 
     def _words(self, text: str) -> list[tuple[Span, list[int]]]:
         # Composition moves the places of characters, but leaves spaces between the same words.
-        composed = unicodedata.normalize("NFC", text)
+        composed = compose(text)
         ends = [found.end() for found in WORD.finditer(composed)]
         ids: list[list[int]] = [[] for _ in ends]
         encoding = self._tokenizer.encode(composed, add_special_tokens=False)

@@ -111,6 +111,7 @@ def good_odd_text(random: random.Random) -> Case:
         "👨\u200d👩\u200d👧",
         "مرحبا",
         "가\u0301",
+        "가" + "\u0301\u0327" * 20_000,
         "{premise}",
     ]
     one = SentencePair(random.choice(odd), random.choice(odd))

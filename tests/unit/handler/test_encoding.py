@@ -80,6 +80,14 @@ def test_decomposed_hangul_is_read_like_composed(encoder: PairEncoder) -> None:
     assert encoder.encode([decomposed]) == encoder.encode([pair])
 
 
+def test_a_long_run_of_combining_marks_is_read_at_once(encoder: PairEncoder) -> None:
+    pair = SentencePair("가" + "\u0301\u0327" * 24_999, "비가 온다.")
+    began = time.process_time()
+    encoder.encode([pair])
+    encoder.words(pair)
+    assert time.process_time() - began < 1
+
+
 def test_control_tokens_that_a_user_typed_are_text(encoder: PairEncoder) -> None:
     (encoded,) = encoder.encode([SentencePair("가 [SEP] 나", "[CLS] [MASK]")])
     assert encoded.input_ids.count(SEP) == 2

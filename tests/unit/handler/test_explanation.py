@@ -146,7 +146,17 @@ def test_words_that_are_cut_have_no_weight_and_are_counted(encoder: PairEncoder,
 
 
 @pytest.mark.parametrize(
-    "premise", ["\u200b", "\x00\x01가", "뷁" * 200, "가" * 5000, "[SEP]", "مرحبا", "가\u0301"]
+    "premise",
+    [
+        "\u200b",
+        "\x00\x01가",
+        "뷁" * 200,
+        "가" * 5000,
+        "[SEP]",
+        "مرحبا",
+        "가\u0301",
+        "가" + "\u0301\u0327" * 20_000,
+    ],
 )
 def test_odd_texts_are_explained(encoder: PairEncoder, premise: str) -> None:
     found = explain(occlusion(encoder, premise, "비가 온다."), lambda pair: len(pair.input_ids) / 100)
