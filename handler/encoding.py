@@ -112,7 +112,9 @@ class PairEncoder:
         return text if end < 0 else text[:end]
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch_fast([compose(text) for text in texts], add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(
+            [compose(text) for text in texts], add_special_tokens=False
+        )
         return [encoding.ids for encoding in encodings]
 
     def words(self, pair: SentencePair) -> list[list[tuple[Span, list[int]]]]:

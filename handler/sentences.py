@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from handler.composition import compose
+
 ENDINGS = "다요죠까"
 """Last syllables of most sentences."""
 
@@ -38,14 +40,26 @@ _QUOTED = re.compile(
 )
 """A quotation or a remark in brackets; an opening mark whose closing one is far away opens none."""
 
+_LINES, _MARKS, _CLOSING, _TAIL = (
+    r"\r\n\v\f\x85\u2028\u2029",
+    ".!?…。！？",
+    r"”’\"')\]」』》〉】",
+    "ㄱ-ㅎㅏ-ㅣ~^",
+)
+"""The characters of which ends are made."""
+
 _END = re.compile(
     rf"""
-    [\r\n\v\f\x85\u2028\u2029]+
-    | (?<![.!?…。！？]) (?P<marks> [.!?…。！？]++ ) (?P<closing> [”’"')\]」』》〉】]*+ ) [ㄱ-ㅎㅏ-ㅣ~^]*+
+    [{_LINES}]+
+    | (?<![{_MARKS}]) (?P<marks> [{_MARKS}]++ ) (?P<closing> [{_CLOSING}]*+ ) [{_TAIL}]*+
       (?: (?=\s) | $ | (?<=[{ENDINGS}]\.) (?=[가-힣]) )
     """,
     re.VERBOSE,
 )
+
+_UP_TO_END = re.compile(rf"[^{_LINES}{_MARKS}{_CLOSING}{_TAIL}\u232a]*.?", re.DOTALL)
+"""A text up to a character that may be the last of an end. Composition joins none of these characters
+with others; it makes 〉 of U+232A."""
 
 _GOES_ON = re.compile(
     r"\s*(?:(?:이라|라|하|이)?(?:고|며|면서)|(?:이라|라)(?:는|던|기에)|는|란|이란)(?![가-힣])(?!\s*$)"
@@ -85,12 +99,14 @@ class DecidingSentence:
 def split_sentences(text: str) -> list[Span]:
     """The sentences of a text, without the spaces between them; parts without letters or digits are left out.
 
+    Ends are those of the composed text, so that decomposed Hangul has the same.
+
     >>> [each.text for each in split_sentences('비가 온다. 그는 "집에 가자. 어서!"라고 했다.')]
     ['비가 온다.', '그는 "집에 가자. 어서!"라고 했다.']
     """
     sentences = []
     start = 0
-    for end in (*_ends(text), len(text)):
+    for end in (*_ends_as_sent(text), len(text)):
         part = text[start:end]
         if any(map(str.isalnum, part)):
             begin = start + len(part) - len(part.lstrip())
@@ -99,8 +115,20 @@ def split_sentences(text: str) -> list[Span]:
     return sentences
 
 
+def _ends_as_sent(text: str) -> Iterable[int]:
+    """The places in a text behind which the next sentence begins."""
+    composed = compose(text)
+    if composed == text:
+        return _ends(text)
+    places, place = {}, 0
+    for part in _UP_TO_END.finditer(text):
+        place += len(compose(part[0]))
+        places[place] = part.end()
+    return [places[end] for end in _ends(composed)]
+
+
 def _ends(text: str) -> Iterator[int]:
-    """The places behind which the next sentence begins."""
+    """The places in a composed text behind which the next sentence begins."""
     quotations = _QUOTED.finditer(text)
     quotation = next(quotations, None)
     for found in _END.finditer(text):

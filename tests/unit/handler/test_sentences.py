@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import itertools
 import time
+import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,18 @@ from handler.sentences import deciding, split_sentences
 LABELS = ("entailment", "contradiction", "neutral")
 
 
+FORMS = pytest.mark.parametrize("form", ["NFC", "NFD"])
+
+
+def split(text: str, form: Literal["NFC", "NFD"]) -> list[str]:
+    """The sentences of a text that was sent in a form, composed."""
+    sent = unicodedata.normalize(form, text)
+    found = split_sentences(sent)
+    assert [sent[each.start : each.end] for each in found] == [each.text for each in found]
+    return [unicodedata.normalize("NFC", each.text) for each in found]
+
+
+@FORMS
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -30,10 +44,13 @@ LABELS = ("entailment", "contradiction", "neutral")
         ("앞이다.\n- - -\n뒤다.", ["앞이다.", "뒤다."]),
     ],
 )
-def test_sentences_end_with_punctuation_and_lines(text: str, expected: list[str]) -> None:
-    assert [each.text for each in split_sentences(text)] == expected
+def test_sentences_end_with_punctuation_and_lines(
+    text: str, expected: list[str], form: Literal["NFC", "NFD"]
+) -> None:
+    assert split(text, form) == expected
 
 
+@FORMS
 @pytest.mark.parametrize(
     "text",
     [
@@ -50,12 +67,21 @@ def test_sentences_end_with_punctuation_and_lines(text: str, expected: list[str]
         "값은 1,000원(세금 별도. 배송비 포함)이다.",
     ],
 )
-def test_what_only_looks_like_an_end_is_none(text: str) -> None:
-    assert [each.text for each in split_sentences(text)] == [text]
+def test_what_only_looks_like_an_end_is_none(text: str, form: Literal["NFC", "NFD"]) -> None:
+    assert split(text, form) == [text]
 
 
 def test_a_mark_that_is_never_closed_holds_nothing_together() -> None:
     assert len(split_sentences('이것은 "열린 글이다. 다음 글이다. 끝이다.')) == 3
+
+
+@given(st.text(alphabet="가다요é\u1103\u1161\u0301\u232a\u2001!?.…\n 고\"'”“()ㅋ~^", max_size=60))
+def test_texts_that_are_equal_once_composed_have_the_same_sentences(text: str) -> None:
+    forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+    splits = [
+        [unicodedata.normalize("NFC", each.text) for each in split_sentences(sent)] for sent in (*forms, text)
+    ]
+    assert splits[0] == splits[1] == splits[2]
 
 
 @given(st.text(alphabet="가다요ab1.?!…\n \"'”“()[]ㅋ~", max_size=60))
@@ -69,7 +95,25 @@ def test_sentences_stand_where_they_say_in_order_and_hold_every_letter(text: str
 
 
 @pytest.mark.parametrize(
-    "part", ['"', "“", ". ", ".", "다.", "(", "…", "!ㅋ", "!", '!" ', "1. ", '"a', "\n", " "]
+    "part",
+    [
+        '"',
+        "“",
+        ". ",
+        ".",
+        "다.",
+        "(",
+        "…",
+        "!ㅋ",
+        "!",
+        '!" ',
+        "1. ",
+        '"a',
+        "\n",
+        " ",
+        "\u1103\u1161.",
+        "\u0301\u0327",
+    ],
 )
 def test_the_longest_text_is_split_at_once(part: str) -> None:
     text = (part * 50_000)[:49_999] + "가"
