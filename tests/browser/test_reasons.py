@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.browser.asking import HYPOTHESIS, PAIR, PREMISE, count_posts, judge
+from tests.browser.asking import HYPOTHESIS, PAIR, PREMISE, count_posts, hold, judge
 from tests.browser.conftest import Open
 from tests.gateways import Start
 
@@ -133,6 +133,29 @@ def test_another_answer_closes_it(page: Page) -> None:
     expect(page.locator("#reasons-hypothesis")).to_contain_text("그쳤다.")
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["which is waited for", "which failed"])
+def test_an_explanation_that_comes_after_another_pair_was_sent_is_ignored(page: Page, fails: bool) -> None:
+    judge(page)
+    explanations: list[Route] = []
+    page.route(EXPLANATIONS, lambda route: explanations.append(route))
+    page.click("#why")
+    expect(page.locator("#reasons-text")).to_contain_text("빼 보는 중입니다")
+    predictions = hold(page)
+    page.fill("#hypothesis", "비가 그쳤다.")
+    page.click("#submit")
+    expect(page.locator("#waiting")).to_be_visible()
+    if fails:
+        predictions[0].fulfill(status=503, body="{}")
+        expect(page.locator("#fault")).to_be_visible()
+    said = {role: page.locator(f"[role={role}]").inner_text() for role in ("status", "alert")}
+    with page.expect_response(EXPLANATIONS) as response:
+        explanations[0].continue_()
+    response.value.finished()
+    page.wait_for_timeout(200)
+    assert {role: page.locator(f"[role={role}]").inner_text() for role in said} == said
+    expect(page.locator("#reasons-words")).to_be_hidden()
+
+
 def test_a_fault_leaves_the_prediction_and_may_pass(page: Page) -> None:
     judge(page)
     page.route(EXPLANATIONS, lambda route: route.fulfill(status=429, headers={"Retry-After": "3"}, body="{}"))
@@ -160,6 +183,13 @@ def test_words_that_are_not_read_are_told(page: Page, url: str) -> None:
     expect(page.locator("#reasons-premise")).to_contain_text(f"뒤의 {unread}낱말은 읽지 않았습니다")
     expect(page.locator("#reasons-premise .unread")).to_have_css("text-decoration-line", "line-through")
     expect(page.locator("#reasons-hypothesis .unread")).to_have_count(0)
+
+
+def test_a_word_that_the_tokenizer_drops_is_no_word_at_the_end(page: Page) -> None:
+    judge(page, f"{PREMISE} \u200b")
+    ask_why(page)
+    assert text_of(page, "premise") == f"{PREMISE} \u200b"
+    expect(page.locator("#reasons .unread")).to_have_count(0)
 
 
 def test_markup_and_odd_signs_stay_text_in_their_places(page: Page) -> None:
