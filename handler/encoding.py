@@ -120,8 +120,8 @@ class PairEncoder:
     def words(self, pair: SentencePair) -> list[list[tuple[Span, list[int]]]]:
         """The first words of premise and hypothesis, each with those of its tokens that the model reads.
 
-        A token belongs to the word in which it ends. A word has none where the pair is cut before it, or
-        where it is all control characters; words far beyond the cut are left out.
+        A token belongs to the word in which it ends. A word of characters that the tokenizer drops has none,
+        as zero-width ones. Where a text is cut, the words behind its last token are left out.
         """
         texts = [self._words(self._beginning(text)) for text in (pair.premise, pair.hypothesis)]
         for place, text in enumerate((pair.premise, pair.hypothesis)):
@@ -129,10 +129,13 @@ class PairEncoder:
                 texts[place] = self._words(text)
         premise, hypothesis = (sum(len(ids) for _, ids in words) for words in texts)
         kept = kept_tokens(premise, hypothesis, self.budget)
-        for words, budget in zip(texts, kept, strict=True):
+        for words, count, budget in zip(texts, (premise, hypothesis), kept, strict=True):
+            cut = budget < count
             for _, ids in words:
                 del ids[budget:]
                 budget -= len(ids)
+            while cut and not words[-1][1]:
+                words.pop()
         return texts
 
     def _words(self, text: str) -> list[tuple[Span, list[int]]]:

@@ -47,7 +47,7 @@ class Explanation:
     """Each word with its weight: the probability that the label loses without it; negative where it gains."""
     hypothesis: tuple[tuple[Span, float], ...]
     unread: tuple[int, int]
-    """Number of words of each text that the model doesn't read."""
+    """Number of words at the end of each text that are cut, as the pair is longer than the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,7 @@ class Occlusion:
                 place += len(words)
             pairs.append(encoder.join(*kept))
         premise, hypothesis = (tuple(word for word, _ in words) for words in read)
-        unread = (
-            len(pair.premise.split()) - len(premise),
-            len(pair.hypothesis.split()) - len(hypothesis),
-        )
+        unread = (len(pair.premise.split()) - len(texts[0]), len(pair.hypothesis.split()) - len(texts[1]))
         return cls(premise, hypothesis, unread, tuple(missing), tuple(pairs))
 
     def explain(self, answers: Sequence[NDArray[np.float64]]) -> Explanation:

@@ -160,9 +160,38 @@ def test_words_that_are_cut_have_no_weight_and_are_counted(encoder: PairEncoder,
 )
 def test_odd_texts_are_explained(encoder: PairEncoder, premise: str) -> None:
     found = explain(occlusion(encoder, premise, "비가 온다."), lambda pair: len(pair.input_ids) / 100)
-    assert len(found.premise) + found.unread[0] == len(premise.split())
+    assert found.unread == (0, 0)
+    assert len(found.premise) == (premise != "\u200b")
 
 
 def test_a_pair_without_a_token_has_no_words(encoder: PairEncoder) -> None:
     found = explain(occlusion(encoder, "\x01", "\x01 \x02"), lambda pair: len(pair.input_ids) / 100)
-    assert found == Explanation((), (), (1, 2))
+    assert found == Explanation((), (), (0, 0))
+
+
+@pytest.mark.parametrize(
+    "premise",
+    [
+        "비가 \u200b 온다.",
+        "비가 온다. \u200b",
+        "\u200b " + "비가 온다. " * 99,
+        "비가 온다. " * 11 + "\u200b 비가" * 9,
+    ],
+    ids=["in the middle", "at the end", "before words that are cut", "among words that are cut"],
+)
+def test_a_word_without_a_token_is_counted_only_where_it_is_cut(encoder: PairEncoder, premise: str) -> None:
+    found = occlusion(encoder, premise, "날씨가 맑다. \u200b")
+    behind = premise[found.premise[-1].end :].split()
+    truncated = found.pairs[0].truncated
+    assert truncated == (len(premise) > 20)
+    assert found.unread == (len(behind) if truncated else 0, 0)
+    assert "\u200b" not in [word.text for word in found.premise]
+
+
+@pytest.mark.parametrize(("words", "times"), [(4, 4), (10, 10), (11, 7), (20, 7)])
+def test_the_cost_is_as_many_predictions_as_words_up_to_ten_and_then_seven(
+    encoder: PairEncoder, words: int, times: int
+) -> None:
+    found = occlusion(encoder, "비가 " * (words // 2), "비가 " * (words - words // 2))
+    tokens = [len(pair.input_ids) for pair in found.pairs]
+    assert sum(tokens) / tokens[0] == pytest.approx(times, abs=0.5)
