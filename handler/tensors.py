@@ -60,7 +60,7 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
     Args:
         body: its JSON.
         binary: what follows the JSON.
-        max_pairs: no more elements of a tensor are read.
+        max_pairs: the largest number of rows.
 
     Raises:
         InvalidRequest, InvalidPair, LimitExceeded: with a message that names the place.
@@ -86,12 +86,13 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
         if name not in inputs:
             raise InvalidRequest(f"inputs has no tensor named '{name}'")
     premises, hypotheses = inputs["premise"], inputs["hypothesis"]
+    count = len(hypotheses)
+    if len(premises) not in (1, count):
+        raise InvalidRequest(f"inputs differ in length: {len(premises)} premises and {count} hypotheses")
+    if count > max_pairs:
+        raise LimitExceeded(f"{count} pairs in one request; at most {max_pairs} are allowed")
     if len(premises) == 1:
-        premises *= len(hypotheses)
-    if len(premises) != len(hypotheses):
-        raise InvalidRequest(
-            f"inputs differ in length: {len(premises)} premises and {len(hypotheses)} hypotheses"
-        )
+        premises *= count
     rows = [{"premise": p, "hypothesis": h} for p, h in zip(premises, hypotheses, strict=True)]
     return TensorRequest(rows, request_id, outputs)
 

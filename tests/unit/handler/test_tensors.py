@@ -57,6 +57,13 @@ def test_pairs_in_binary_data() -> None:
     assert read(body, data) == TensorRequest(ROWS, None, ALL)
 
 
+@pytest.mark.parametrize("premises", [1, 4])
+def test_too_many_pairs_are_refused_before_they_are_made(premises: int) -> None:
+    body = {"inputs": [tensor("premise", ["가"] * premises), tensor("hypothesis", ["나"] * 4)]}
+    with pytest.raises(LimitExceeded, match="4 pairs in one request; at most 3 are allowed"):
+        read(body)
+
+
 def test_one_tensor_in_json_and_one_behind_it() -> None:
     body, data = binary(["가"], ["나"])
     body["inputs"][0] = tensor("premise", ["가"])
