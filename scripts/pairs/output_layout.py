@@ -34,7 +34,7 @@ class OutputLayout:
         """The layout for an output's name, an input and a model's labels.
 
         Raises:
-            ConfigurationError: the name ends in another way, or the input has a column of the prediction's.
+            ConfigurationError: the name ends in another way, or a column of the prediction is there twice.
         """
         kind = output.suffix.lower()
         if kind not in (".csv", ".jsonl"):
@@ -88,11 +88,14 @@ class OutputLayout:
 
 
 def refuse_taken(path: Path, columns: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuse an input that has a column of the prediction's.
+    """Refuse what would make two columns of one name in the output.
 
     Raises:
-        ConfigurationError: it has one.
+        ConfigurationError: the input has a column of the prediction's, or a label is named like another one.
     """
+    same = sorted({*ADDED} & {*labels})
+    if same:
+        raise ConfigurationError(f"every output has a column {same[0]}; no label may be named {same[0]!r}")
     taken = sorted({*ADDED, *labels} & {*columns})
     if taken:
         raise ConfigurationError(f"{path} already has a column {', '.join(taken)}; rename it")
