@@ -86,9 +86,9 @@ def add_topic_arguments(parser: argparse.ArgumentParser, template: str) -> None:
 def has_topics(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> bool:
     """Whether topics are asked for; options of theirs without labels end the verb."""
     template = arguments.template != parser.get_default("template")
-    if not arguments.labels and (template or arguments.multi or arguments.text_column):
+    if arguments.labels is None and (template or arguments.multi or arguments.text_column):
         parser.error("--template, --multi and --text-column need --labels")
-    return bool(arguments.labels)
+    return arguments.labels is not None
 
 
 def run(command: Callable[[], int | None]) -> int:

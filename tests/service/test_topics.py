@@ -92,6 +92,12 @@ def test_another_template_doesn_t_continue_a_run(url: str, tmp_path: Path) -> No
         (["--labels", "가,나"], 2, "--labels needs --input"),
         (["가", "나", "--multi"], 2, "need --labels"),
         (["--labels", "가", "--input", "texts.csv", "--output", "o.csv"], 1, "two or more different"),
+        (["--labels", "", "--input", "texts.csv", "--output", "o.csv"], 1, "two or more different"),
+        (
+            ["--labels", "가,error", "--input", "texts.csv", "--output", "o.csv"],
+            1,
+            "no label may be named 'error'",
+        ),
         (
             ["--labels", "가,본문", "--input", "texts.csv", "--output", "o.csv"],
             1,

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from scripts.command_line.arguments import positive_integer, positive_number, run, whole_number
+from scripts.command_line.arguments import (
+    add_topic_arguments,
+    argument_parser,
+    has_topics,
+    positive_integer,
+    positive_number,
+    run,
+    whole_number,
+)
 
 
 def test_whole_numbers_from_one_are_read() -> None:
@@ -36,6 +44,21 @@ def test_finite_numbers_above_zero_are_read() -> None:
     for text in ("0", "-1", "nan", "inf", "x"):
         with pytest.raises(argparse.ArgumentTypeError, match="number above 0"):
             positive_number(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], False),
+        (["--labels", "가,나"], True),
+        (["--labels", ""], True),
+        (["--labels", "", "--multi"], True),
+    ],
+)
+def test_topics_are_asked_for_by_labels_even_by_none(given: list[str], expected: bool) -> None:
+    parser = argument_parser("", "")
+    add_topic_arguments(parser, "{}")
+    assert has_topics(parser, parser.parse_args(given)) == expected
 
 
 def refuse() -> None:
