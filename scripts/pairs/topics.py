@@ -23,6 +23,10 @@ TEMPLATE = "이 글은 {}에 관한 글이다."
 HYPOTHESES = 32
 """Largest number of hypotheses in one request."""
 
+CHARACTERS = 600_000
+"""Largest number of characters of a text times the hypotheses of its request. The service allows 4 MiB of
+JSON (`_with_each_hypothesis` in `handler/request.py`), where a character has 6 bytes at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -90,10 +94,11 @@ class Topics:
             ConfigurationError: the model doesn't judge entailment.
         """
         hypotheses = self.hypotheses
+        size = max(1, min(HYPOTHESES, CHARACTERS // max(1, len(text))))
         answers = [
             answer
-            for start in range(0, len(hypotheses), HYPOTHESES)
-            for answer in client.classify_many(text, hypotheses[start : start + HYPOTHESES])
+            for start in range(0, len(hypotheses), size)
+            for answer in client.classify_many(text, hypotheses[start : start + size])
         ]
         given = np.array([list(answer["probabilities"].values()) for answer in answers])
         found = self.probabilities(given, tuple(answers[0]["probabilities"]))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from handler.body import BodyHeaders
 from handler.errors import ConfigurationError
-from handler.request import SentencePair
+from handler.request import SentencePair, parse_request
+from handler.settings import HandlerSettings
+from scripts.pairs.client import Client
 from scripts.pairs.labelled import read_labelled_pairs
 from scripts.pairs.reader import PairFile
 from scripts.pairs.text_file import DataError
@@ -54,6 +59,32 @@ def test_each_of_several_topics_by_entailment_against_contradiction() -> None:
 def test_a_model_that_knows_no_entailment_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="labels entailment and contradiction"):
         Topics.of("가,나").probabilities(np.ones((2, 2)), ("same", "different"))
+
+
+class Recorded:
+    """A client whose service has the handler's limits."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def classify_many(self, premise: str, hypotheses: list[str]) -> list[dict[str, Any]]:
+        self.asked.append(hypotheses)
+        body = json.dumps({"premise": premise, "hypotheses": hypotheses}).encode()
+        request = parse_request({"body": body}, BodyHeaders(), HandlerSettings())
+        probabilities = {"entailment": 0.4, "contradiction": 0.3, "neutral": 0.3}
+        return [{"probabilities": probabilities, "truncated": False, "model": {}} for _ in request.pairs]
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"), [("가", 32), ("가" * 50_000, 12), ("\x01" * 50_000, 12), ("가" * 49_999 + "😀", 12)]
+)
+def test_a_request_has_as_many_hypotheses_as_the_service_takes_with_the_text(text: str, largest: int) -> None:
+    topics = Topics.of(",".join(map(str, range(70))))
+    client = Recorded()
+    found = topics.ask(cast(Client, client), text)
+    assert list(found["probabilities"]) == list(topics.labels)
+    assert [each for asked in client.asked for each in asked] == topics.hypotheses
+    assert max(map(len, client.asked)) == largest
 
 
 @pytest.mark.parametrize(
