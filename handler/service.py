@@ -306,7 +306,8 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
         for index, (before, after) in enumerate(zip(prepared, answered, strict=True)):
             if before is self.page or not isinstance(before, Response):  # descriptions aren't counted
                 encoded = before if isinstance(before, EncodedRequest) else None
-                yield RequestRecord.of(self.context.get_request_id(index), encoded, after)
+                explained = self._headers(index).asks_for_explanation
+                yield RequestRecord.of(self.context.get_request_id(index), encoded, after, explained)
 
     def _metric(self, metric: Metric, labels: list[str]) -> Any:
         """TorchServe's own metric, which it knows from its `metrics_config` or drops."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from handler.answer import Response
-from handler.encoded_request import EncodedRequest, ExplainedRequest
+from handler.encoded_request import EncodedRequest
 from handler.errors import RequestError
 
 ANSWERED, EXPLAINED, PAGE, ERROR = "answered", "explained", "page", "error"
@@ -25,6 +25,8 @@ class RequestRecord:
     """HTTP status of the response."""
     error: str = "none"
     """Type of the error, such as `invalid_pair`."""
+    explained: bool = False
+    """Whether explanations were asked for, also where the outcome is `ERROR`."""
     pairs: int = 0
     """Number of pairs read; 0 where the request was unreadable."""
     tokens: int = 0
@@ -36,13 +38,18 @@ class RequestRecord:
 
     @classmethod
     def of(
-        cls, request_id: str, encoded: EncodedRequest | None, response: Response | RequestError
+        cls,
+        request_id: str,
+        encoded: EncodedRequest | None,
+        response: Response | RequestError,
+        explained: bool = False,
     ) -> RequestRecord:
         """The record of a request; `encoded` is None where no pair was read."""
         pairs = encoded.whole if encoded else []
         record = cls(
             id=request_id,
-            outcome=PAGE if not encoded else EXPLAINED if isinstance(encoded, ExplainedRequest) else ANSWERED,
+            outcome=PAGE if not encoded else EXPLAINED if explained else ANSWERED,
+            explained=explained,
             pairs=len(pairs),
             tokens=encoded.tokens if encoded else 0,
             truncated=sum(pair.truncated for pair in pairs),

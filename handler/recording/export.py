@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler.answer import ModelIdentity
-from handler.recording import ANSWERED, EXPLAINED, BatchRecord
+from handler.recording import ANSWERED, BatchRecord
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def log_requests(batches: Sequence[BatchRecord], version: str, model: str) -> No
                 "model": model,
                 "status": request.status,
                 "error": None if request.error == "none" else request.error,
-                "explained": request.outcome == EXPLAINED,
+                "explained": request.explained,
                 "pairs": request.pairs,
                 "tokens": request.tokens,
                 "truncated": request.truncated,

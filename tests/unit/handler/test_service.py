@@ -29,7 +29,7 @@ from handler.encoded_request import EncodedRequest
 from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Engine, Inference
 from handler.errors import ConfigurationError, InferenceFailed
-from handler.recording import RequestRecord
+from handler.recording import ANSWERED, ERROR, EXPLAINED, BatchRecord, RequestRecord
 from handler.recording.recorder import FLUSH_SECONDS
 from handler.request import read_pair
 from handler.service import NliHandler
@@ -494,6 +494,28 @@ def test_an_explanation_costs_the_tokens_of_all_its_variants(
     monkeypatch.setattr(worker.handler, "capacity", Capacity(50.0, deadline=2, longest=60))
     answers = worker.answers(message([PAIR] * 8, EXPLAIN), message(PAIR))
     assert statuses(answers) == [(503, "overloaded"), (200, None)]
+
+
+def test_it_is_recorded_that_an_explanation_was_asked_for_whatever_became_of_it(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[BatchRecord] = []
+    monkeypatch.setattr(worker.handler.recorder, "put", recorded.append)
+    worker.answers(
+        message(PAIR, EXPLAIN),
+        message([PAIR] * 9, EXPLAIN),
+        message(b"{", EXPLAIN),
+        message(b"{"),
+        message(PAIR),
+    )
+    (batch,) = recorded
+    assert [(each.outcome, each.explained) for each in batch.requests] == [
+        (EXPLAINED, True),
+        (ERROR, True),
+        (ERROR, True),
+        (ERROR, False),
+        (ANSWERED, False),
+    ]
 
 
 # --- overload --------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_every_metric_is_declared_in_the_order_in_which_its_labels_are_sent() ->
 def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
     requests = (
         RequestRecord("a-1", ANSWERED, pairs=3, tokens=30, truncated=1, labels=("x", "y", "x")),
-        RequestRecord("b-2", ERROR, 413, "limit_exceeded"),
+        RequestRecord("b-2", ERROR, 413, "limit_exceeded", explained=True),
     )
     answered = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     batches = [BatchRecord(each, answered, 0.2, 0.0123456, 30, 0) for each in (requests, requests[:1])]
@@ -134,7 +134,8 @@ def test_each_request_is_a_line_of_json(caplog: pytest.LogCaptureFixture) -> Non
         "ms": 12.346,
         "batch": 2,
     }
-    assert json.loads(second.removeprefix(MARK))["error"] == "limit_exceeded"
+    failed = json.loads(second.removeprefix(MARK))
+    assert (failed["error"], failed["explained"]) == ("limit_exceeded", True)
     assert json.loads(third.removeprefix(MARK))["batch"] == 1
 
 
