@@ -14,7 +14,7 @@ from handler.errors import RequestError
 from handler.explanation import Explanation
 from handler.request import Request, SentencePair, Shape
 from handler.sentences import DecidingSentence
-from handler.tensors import INPUTS, RequestedOutput, Tensor
+from handler.tensors import EXPLANATION, INPUTS, Tensor
 
 JSON = "application/json; charset=utf-8"
 
@@ -163,14 +163,11 @@ def _render_tensors(request: Request, answers: Sequence[Answer], model: ModelIde
     # A parameter is a string, a number or a boolean, so the list of labels is JSON once more.
     body["parameters"] = {"labels": json.dumps(labels, ensure_ascii=False), "model": model.name}
     tensors = {tensor.name: tensor for tensor in _tensors(answers, labels)}
-    asked_for = request.outputs
     if answers[0].explanation:
-        explanation = _explanation_tensor(answers)
-        tensors[explanation.name] = explanation
-        asked_for += (RequestedOutput(explanation.name, all(each.binary for each in asked_for)),)
+        tensors[EXPLANATION] = _explanation_tensor(answers)
     outputs: list[dict[str, Any]] = []
     chunks: list[bytes] = []
-    for asked in asked_for:
+    for asked in request.outputs:
         tensor = tensors[asked.name]
         described = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if asked.binary:
@@ -200,7 +197,7 @@ def _explanation_tensor(answers: Sequence[Answer]) -> Tensor:
     """The explanation of each pair as JSON text, as KServe's explainers have it."""
     explanations = [describe_explanation(answer.explanation) for answer in answers if answer.explanation]
     texts = [_json(each).decode() for each in explanations]
-    return Tensor("explanation", "BYTES", [len(texts)], texts)
+    return Tensor(EXPLANATION, "BYTES", [len(texts)], texts)
 
 
 def _json(body: Any) -> bytes:

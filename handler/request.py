@@ -26,7 +26,7 @@ from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
 from handler.multipart import RAW_MULTIPART, read_multipart
 from handler.sentences import Span, split_sentences
 from handler.settings import HandlerSettings
-from handler.tensors import RequestedOutput, read_tensors
+from handler.tensors import EXPLANATION, OUTPUTS, RequestedOutput, read_tensors
 
 FIELDS = ("premise", "hypothesis")
 
@@ -91,13 +91,16 @@ class Request:
         return replace(self, shape=Shape.TUTORIAL)
 
 
-def parse_request(fields: Mapping[str, Any], headers: BodyHeaders, limits: HandlerSettings) -> Request:
+def parse_request(
+    fields: Mapping[str, Any], headers: BodyHeaders, limits: HandlerSettings, explained: bool = False
+) -> Request:
     """Read one request.
 
     Args:
         fields: bytes; the fields of a form by name, or the whole body under ``body`` (``data`` over gRPC).
         headers: of the body.
         limits: pairs a request, characters a text and bytes a body.
+        explained: whether explanations are asked for, which a KServe V2 request may then name as an output.
 
     Raises:
         InvalidRequest, InvalidPair, LimitExceeded, UnsupportedEncoding: with a message that names the place.
@@ -108,14 +111,14 @@ def parse_request(fields: Mapping[str, Any], headers: BodyHeaders, limits: Handl
         charset = charset_of(headers.content_type) or "utf-8"
         known = (*FIELDS, SENTENCES)
         form = {name: _form_text(fields[name], name, charset) for name in known if name in fields}
-        return _read(form, b"", limits)
+        return _read(form, b"", limits, explained)
     raw = fields.get("body", fields.get("data"))
     if raw is None:
         raise InvalidRequest(_missing_body(headers))
     value, binary = read_body(bytes(raw), headers, limits.max_body_bytes)
     if binary and not (isinstance(value, dict) and "inputs" in value):
         raise InvalidRequest(f"{len(binary)} bytes follow the JSON, which has no inputs that count them")
-    return _read(value, binary, limits)
+    return _read(value, binary, limits, explained)
 
 
 def read_pair(row: Any, limits: HandlerSettings, where: str = "") -> SentencePair:
@@ -160,7 +163,7 @@ def _form_text(value: Any, name: str, charset: str) -> str:
         raise InvalidPair(f"{name} is not valid {charset.upper()}") from None
 
 
-def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
+def _read(body: Any, binary: bytes, limits: HandlerSettings, explained: bool) -> Request:
     """Find the pairs in a parsed body."""
     if isinstance(body, list):
         return Request(_pairs(body, "", limits), Shape.LIST)
@@ -173,7 +176,8 @@ def _read(body: Any, binary: bytes, limits: HandlerSettings) -> Request:
             raise InvalidRequest(f"instances must be a list, not {type_name(body['instances'])}")
         return Request(_pairs(body["instances"], "instances", limits), Shape.KSERVE_V1)
     if "inputs" in body:
-        read = read_tensors(body, binary, limits.max_pairs)
+        offered = (*OUTPUTS, EXPLANATION) if explained else OUTPUTS
+        read = read_tensors(body, binary, limits.max_pairs, offered)
         return Request(_pairs(read.rows, "inputs.data", limits), Shape.KSERVE_V2, read.id, read.outputs)
     if "hypotheses" in body:
         request = Request(_with_each_hypothesis(body, limits), Shape.LIST)

@@ -237,7 +237,7 @@ class NliHandler(BaseHandler):  # type: ignore[misc]
                 return render_metadata(self.checkpoint.labels, self.identity)
             if not any(fields.values()) and "text/html" in (headers.get("accept") or ""):
                 return self.page  # a browser's GET, which can't be told from other methods
-            request = parse_request(fields, headers.body, self.settings)
+            request = parse_request(fields, headers.body, self.settings, headers.asks_for_explanation)
             if request.sentences:
                 self._check_that_sentences_can_decide(headers.asks_for_explanation)
             if headers.asks_for_explanation:

@@ -17,6 +17,8 @@ from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
 
 INPUTS = ("premise", "hypothesis")
 OUTPUTS = ("label", "probabilities", "truncated")
+EXPLANATION = "explanation"
+"""A further output, at the addresses for explanations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,16 @@ class Tensor:
         return struct.pack(f"<{len(self.data)}{'?' if self.datatype == 'BOOL' else 'd'}", *self.data)
 
 
-def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorRequest:
+def read_tensors(
+    body: dict[str, Any], binary: bytes, max_pairs: int, offered: Sequence[str] = OUTPUTS
+) -> TensorRequest:
     """Read a request of two BYTES tensors of equal length, or of one premise and many hypotheses.
 
     Args:
         body: its JSON.
         binary: what follows the JSON.
         max_pairs: the largest number of rows.
+        offered: the names of the outputs that there are.
 
     Raises:
         InvalidRequest, InvalidPair, LimitExceeded: with a message that names the place.
@@ -70,7 +75,7 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
         raise InvalidRequest(f"id must be a string, not {type_name(request_id)}")
     if lone_surrogate(request_id or "") is not None:
         raise InvalidRequest("id has a lone surrogate")
-    outputs = _requested_outputs(body)
+    outputs = _requested_outputs(body, offered)
     inputs: dict[str, list[Any]] = {}
     for index, tensor in enumerate(_list(body["inputs"], "inputs")):
         where = f"inputs[{index}]"
@@ -97,7 +102,7 @@ def read_tensors(body: dict[str, Any], binary: bytes, max_pairs: int) -> TensorR
     return TensorRequest(rows, request_id, outputs)
 
 
-def _requested_outputs(body: dict[str, Any]) -> tuple[RequestedOutput, ...]:
+def _requested_outputs(body: dict[str, Any], offered: Sequence[str]) -> tuple[RequestedOutput, ...]:
     """The outputs asked for by name; where none is, all of them."""
     all_binary = _flag(_parameters(body, ""), "binary_data_output", "", default=False)
     named = body.get("outputs")
@@ -105,7 +110,7 @@ def _requested_outputs(body: dict[str, Any]) -> tuple[RequestedOutput, ...]:
     outputs: dict[str, RequestedOutput] = {}
     for index, output in enumerate(asked):
         where = f"outputs[{index}]"
-        name = _name(output, where, OUTPUTS)
+        name = _name(output, where, offered)
         if name in outputs:
             raise InvalidRequest(f"{where}.name is '{name}' again: each may be asked for once")
         parameters = _parameters(output, f"{where}.")
@@ -115,7 +120,7 @@ def _requested_outputs(body: dict[str, Any]) -> tuple[RequestedOutput, ...]:
             )
         binary = _flag(parameters, "binary_data", f"{where}.", default=all_binary)
         outputs[name] = RequestedOutput(name, binary)
-    return tuple(outputs.values()) or tuple(RequestedOutput(name, all_binary) for name in OUTPUTS)
+    return tuple(outputs.values()) or tuple(RequestedOutput(name, all_binary) for name in offered)
 
 
 def _elements(tensor: dict[str, Any], binary: bytes, where: str, max_pairs: int) -> tuple[list[Any], bytes]:

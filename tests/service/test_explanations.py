@@ -60,6 +60,8 @@ def test_every_shape_of_request_is_explained(ask: Ask) -> None:
     outputs = {each["name"]: each["data"] for each in ask({"inputs": inputs}).json()["outputs"]}
     assert list(outputs) == ["label", "probabilities", "truncated", "explanation"]
     assert json.loads(outputs["explanation"][0]) == expected["explanation"]
+    named = ask({"inputs": inputs, "outputs": [{"name": "explanation"}]}).json()["outputs"]
+    assert [(each["name"], each["data"]) for each in named] == [("explanation", outputs["explanation"])]
 
 
 def test_words_beyond_the_cut_have_no_weight_and_are_counted(ask: Ask) -> None:

@@ -462,11 +462,13 @@ def test_a_pair_is_explained_in_every_shape(worker: Worker) -> None:
         {"name": name, "value": bytearray(text.encode()), "contentType": "text/plain"}
         for name, text in PAIR.items()
     ]
-    single, several, first, second, filled = worker.answers(
+    single, several, first, second, label, reasons, filled = worker.answers(
         message(PAIR, EXPLAIN),
         message([PAIR, PAIR], EXPLAIN),
         message({"instances": [PAIR]}, EXPLAIN),
+        message({"inputs": tensors}, EXPLAIN),
         message({"inputs": tensors, "outputs": [{"name": "label"}]}, EXPLAIN),
+        message({"inputs": tensors, "outputs": [{"name": "explanation"}, {"name": "label"}]}, EXPLAIN),
         raw_message(form, EXPLAIN | {"Content-Type": "multipart/form-data; boundary=x"}),
     )
     expected = single[1]
@@ -476,9 +478,28 @@ def test_a_pair_is_explained_in_every_shape(worker: Worker) -> None:
     assert expected["explanation"]["unread_words"] == {"premise": 0, "hypothesis": 0}
     assert several[1] == [expected, expected]
     assert first[1] == {"explanations": [expected]}
-    assert [each["name"] for each in second[1]["outputs"]] == ["label", "explanation"]
-    assert json.loads(second[1]["outputs"][1]["data"][0]) == expected["explanation"]
+    assert [each["name"] for each in second[1]["outputs"]] == [
+        "label",
+        "probabilities",
+        "truncated",
+        "explanation",
+    ]
+    assert [each["name"] for each in label[1]["outputs"]] == ["label"]
+    assert [each["name"] for each in reasons[1]["outputs"]] == ["explanation", "label"]
+    for each in (second[1]["outputs"][3], reasons[1]["outputs"][0]):
+        assert json.loads(each["data"][0]) == expected["explanation"]
     assert filled[1] == expected
+
+
+def test_an_explanation_is_no_output_of_a_prediction(worker: Worker) -> None:
+    tensors = [
+        {"name": name, "datatype": "BYTES", "shape": [1], "data": [text]} for name, text in PAIR.items()
+    ]
+    ((status, body),) = worker.answers(
+        message({"inputs": tensors, "outputs": [{"name": "explanation"}]}, JSON)
+    )
+    assert (status, body["type"]) == (400, "invalid_request")
+    assert body["message"].startswith("outputs[0].name must be 'label' or")
 
 
 def test_weights_do_not_depend_on_the_rest_of_the_batch(worker: Worker) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded, RequestError
-from handler.tensors import OUTPUTS, RequestedOutput, TensorRequest, read_tensors
+from handler.tensors import EXPLANATION, OUTPUTS, RequestedOutput, TensorRequest, read_tensors
 
 ALL = tuple(RequestedOutput(name) for name in OUTPUTS)
 ROWS = [{"premise": "비가 온다.", "hypothesis": "맑다."}, {"premise": "", "hypothesis": "나"}]
@@ -118,6 +118,17 @@ def test_the_shape_of_nested_data_may_be_left_out() -> None:
 )
 def test_the_outputs_asked_for(changes: dict[str, Any], expected: tuple[RequestedOutput, ...]) -> None:
     assert read(both(**changes)).outputs == expected
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_output_that_is_offered_beside_the_others_is_asked_for_like_them(binary: bool) -> None:
+    def asked(**changes: Any) -> tuple[RequestedOutput, ...]:
+        body = both(parameters={"binary_data_output": binary}, **changes)
+        return read_tensors(body, b"", 3, (*OUTPUTS, EXPLANATION)).outputs
+
+    assert asked() == tuple(RequestedOutput(name, binary) for name in (*OUTPUTS, EXPLANATION))
+    assert asked(outputs=[{"name": EXPLANATION}]) == (RequestedOutput(EXPLANATION, binary),)
+    assert asked(outputs=[{"name": "label"}]) == (RequestedOutput("label", binary),)
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

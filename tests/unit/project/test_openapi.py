@@ -10,9 +10,9 @@ import numpy as np
 
 from handler.answer import ModelIdentity, describe_answer, make_answer, tutorial_fields
 from handler.errors import RequestError
-from handler.request import FIELDS, SentencePair
+from handler.request import FIELDS, SENTENCES, SentencePair
 from handler.settings import HandlerSettings
-from handler.tensors import INPUTS, OUTPUTS
+from handler.tensors import EXPLANATION, INPUTS, OUTPUTS
 from scripts import CONFIG
 from scripts.torchserve.gateway_settings import DOCUMENT, Address, GatewaySettings
 
@@ -58,9 +58,21 @@ def test_limits_are_the_handlers() -> None:
 def test_names_are_the_codes() -> None:
     assert SCHEMAS["Pair"]["required"] == list(FIELDS)
     assert SCHEMAS["TextTensor"]["properties"]["name"]["enum"] == list(INPUTS)
-    outputs = SCHEMAS["V2Request"]["properties"]["outputs"]["items"]
-    assert outputs["properties"]["name"]["enum"] == list(OUTPUTS)
+    for schema, expected in (("V2Request", OUTPUTS), ("ExplainedV2Request", (*OUTPUTS, EXPLANATION))):
+        outputs = SCHEMAS[schema]["properties"]["outputs"]["items"]
+        assert outputs["properties"]["name"]["enum"] == list(expected)
     assert SCHEMAS["TensorMetadata"]["properties"]["name"]["enum"] == [*INPUTS, *OUTPUTS]
+
+
+def test_a_form_may_ask_for_sentences_unless_it_is_explained() -> None:
+    assert SCHEMAS["Form"]["properties"][SENTENCES]["enum"] == ["true", "false"]
+    assert SCHEMAS["ExplainedForm"]["properties"][SENTENCES]["enum"] == ["false"]
+    explained = WHOLE["components"]["requestBodies"]["Explained"]["content"]
+    assert [each["schema"]["$ref"].rpartition("/")[2] for each in explained.values()] == [
+        "ExplainedBody",
+        "ExplainedForm",
+        "ExplainedForm",
+    ]
 
 
 def test_fields_of_a_prediction_are_the_answers() -> None:
