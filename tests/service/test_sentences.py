@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def test_the_answer_is_that_of_the_sentence_it_names(url: str, tiny_checkpoint: 
         assert list(answer["probabilities"].values()) == pytest.approx(alone[sentence["index"]], abs=1e-5)
         named.add(sentence["index"])
     assert len(named) > 3
+
+
+def test_a_form_is_read_by_sentences_and_decomposed_text_has_the_same(url: str) -> None:
+    body = {"premise": "비가 왔다.그러나 맑다.", "hypothesis": "비가 온다.", "premise_sentences": "true"}
+    expected = post(url, body)
+    sent = {name: unicodedata.normalize("NFD", text) for name, text in body.items()}
+    answer = requests.post(url, data=sent, timeout=60).json()
+    assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+    assert answer["sentence"]["index"] == expected["sentence"]["index"]
+    assert unicodedata.normalize("NFC", answer["sentence"]["text"]) == expected["sentence"]["text"]
+    assert expected["sentence"]["text"] != body["premise"]
 
 
 def test_many_hypotheses_are_each_decided_by_their_own_sentence(url: str) -> None:
