@@ -20,7 +20,7 @@ class HandlerSettings(BaseModel):
 
     max_explained_pairs: int = Field(default=8, ge=1)
     """Largest number of sentence pairs in a request for explanations; more is answered with 413. To explain a
-    pair costs as much as about five predictions (`handler.explanation`)."""
+    pair costs as much as about seven predictions, and ten at most (`handler.explanation`)."""
 
     max_text_chars: int = Field(default=50_000, ge=1)
     """Largest number of characters (code points) in a premise or a hypothesis; more is answered with 413."""

@@ -25,7 +25,8 @@ LOOPBACK = ("127.0.0.1", "::1")
 """Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
 
 EXPLANATION_COST = 7
-"""Requests as which an explanation counts: about what it costs (`handler.explanation`)."""
+"""Number of predictions that cost about as much as an explanation (`handler.explanation`); their rate is as many
+times that of explanations."""
 
 CONNECTIONS = 70_000
 """Connections open at once where the limit of open files allows. nginx can't count those of an address before
