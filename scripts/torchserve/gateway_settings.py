@@ -25,8 +25,8 @@ LOOPBACK = ("127.0.0.1", "::1")
 """Proxies trusted by default: a TLS terminator or a tunnel on this machine."""
 
 EXPLANATION_COST = 7
-"""Number of predictions that cost about as much as an explanation (`handler.explanation`); their rate is as many
-times that of explanations."""
+"""Number of predictions that cost about as much as an explanation (`handler.explanation`); explanations have
+the rate of predictions divided by it."""
 
 CONNECTIONS = 70_000
 """Connections open at once where the limit of open files allows. nginx can't count those of an address before
