@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scripts import PROJECT
 from scripts.model.archive import build_archive
@@ -18,10 +19,15 @@ KINDS = ("unit", "service", "browser", "cluster")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave out long tests unless `-m` names them."""
+    """Leave out long tests unless `-m` names them; have hypothesis try the same examples however slow."""
     asked = config.option.markexpr
     if "long" not in asked:
         config.option.markexpr = f"({asked}) and not long" if asked else "not long"
+    slow = [HealthCheck.too_slow]
+    settings.register_profile(
+        "suite", deadline=None, derandomize=True, database=None, suppress_health_check=slow
+    )
+    settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
