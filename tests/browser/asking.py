@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from playwright.sync_api import Page, Route, expect
 
 PREMISE = "비가 온다."
@@ -38,6 +40,16 @@ def hold(page: Page) -> list[Route]:
         POSTS, lambda route: held.append(route) if route.request.method == "POST" else route.continue_()
     )
     return held
+
+
+def expect_held(page: Page, held: list[Route], count: int) -> None:
+    """Wait until so many requests are held, and check that no more come."""
+    end = time.monotonic() + 60
+    while len(held) < count:
+        assert time.monotonic() < end, f"{len(held)} of {count} requests"
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(200)
+    assert len(held) == count
 
 
 def answer_with(page: Page, status: int, body: str) -> None:

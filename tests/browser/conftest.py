@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from scripts.torchserve.server import TorchServe
 from tests.gateways import Start, gateways
@@ -31,6 +31,7 @@ def browser() -> Iterator[Browser]:
     Not for the whole session: while it is there an event loop runs in this thread, and no other can.
     """
     program = need("chromium")
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield running
@@ -58,7 +59,7 @@ def open_page(browser: Browser, url: str) -> Iterator[Open]:
 
     def open_page(address: str = url, fragment: str = "", **profile: Any) -> Page:
         context = browser.new_context(**{"locale": "ko-KR"} | profile)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 from pathlib import Path
 from urllib.parse import urlencode
@@ -18,6 +16,7 @@ from scripts.torchserve.server import Ports, TorchServe
 from tests.browser.asking import HYPOTHESIS, POSTS, PREMISE, answer_with, judge
 from tests.browser.conftest import Open
 from tests.gateways import Start
+from tests.processes import suspended
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -33,6 +32,7 @@ def redirect(page: Page, url: str) -> None:
 
 def expect_fault(page: Page, title: str, status: int | None) -> None:
     """Check that a fault is seen and heard, in Korean, and that the page goes on from there."""
+    expect(page.locator("#fault")).to_be_visible()
     expect(page.locator("#fault-title")).to_have_text(title)
     expect(page.locator("#fault-code")).to_have_text(f"응답 코드 {status}" if status else "")
     expect(page.locator("#answer")).to_be_hidden()
@@ -72,13 +72,9 @@ def test_what_the_gateway_says(page: Page, start: Start) -> None:
 def test_a_service_that_hangs_behind_the_gateway(page: Page, start: Start, server: TorchServe) -> None:
     gateway = start(answer_seconds=1)
     redirect(page, f"{gateway.url}/predictions/nli")
-    (worker,) = server.worker_pids()
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with suspended(*server.worker_pids()):
         page.locator("#examples button").first.click()
         expect(page.locator("#fault")).to_be_visible()
-    finally:
-        os.kill(worker, signal.SIGCONT)
     expect_fault(page, "답이 너무 늦습니다", 504)
 
 

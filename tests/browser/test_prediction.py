@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 import pytest
 import requests
 from playwright.sync_api import Page, expect
 
 from scripts.torchserve.server import TorchServe
-from tests.browser.asking import HYPOTHESIS, PAIR, POSTS, PREMISE, count_posts, hold, judge
+from tests.browser.asking import HYPOTHESIS, PAIR, POSTS, PREMISE, count_posts, expect_held, hold, judge
 from tests.browser.conftest import Open
 from tests.gateways import Start
+from tests.processes import suspended
 
 # --- a prediction ----------------------------------------------------------------------------------
 
@@ -167,8 +166,7 @@ def test_the_same_pair_is_not_sent_again_while_it_waits(page: Page) -> None:
     page.fill("#hypothesis", HYPOTHESIS)
     for _ in range(3):
         page.press("#hypothesis", "Enter")
-    page.wait_for_timeout(200)
-    assert len(held) == 1
+    expect_held(page, held, 1)
     held[0].continue_()
     expect(page.locator("#answer")).to_be_visible()
 
@@ -180,8 +178,7 @@ def test_another_pair_takes_the_place_of_the_one_that_waits(page: Page) -> None:
     page.press("#hypothesis", "Enter")
     page.fill("#hypothesis", "비가 그쳤다.")
     page.press("#hypothesis", "Enter")
-    page.wait_for_timeout(200)
-    assert len(held) == 2
+    expect_held(page, held, 2)
     held[1].continue_()
     expect(page.locator("#history li")).to_have_count(1)
     expect(page.locator("#history .second")).to_have_text("비가 그쳤다.")
@@ -212,9 +209,7 @@ def test_an_empty_field_is_pointed_at(page: Page) -> None:
 
 @pytest.mark.parametrize("how", ["button", "Escape"])
 def test_a_slow_answer_shows_progress_and_can_be_cancelled(page: Page, server: TorchServe, how: str) -> None:
-    (worker,) = server.worker_pids()
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with suspended(*server.worker_pids()):
         page.fill("#premise", PREMISE)
         page.fill("#hypothesis", HYPOTHESIS)
         page.click("#submit")
@@ -225,8 +220,6 @@ def test_a_slow_answer_shows_progress_and_can_be_cancelled(page: Page, server: T
                 page.click("#cancel")
             else:
                 page.keyboard.press("Escape")
-    finally:
-        os.kill(worker, signal.SIGCONT)
     expect(page.locator("#legend")).to_be_visible()
     expect(page.locator("#cancel")).to_be_hidden()
     expect(page.locator("#submit")).to_be_focused()
@@ -238,8 +231,9 @@ def test_a_slow_answer_shows_progress_and_can_be_cancelled(page: Page, server: T
 
 def test_after_a_minute_it_waits_no_longer(page: Page) -> None:
     held = hold(page)
-    page.clock.install()
+    page.clock.install(time=0)
     page.reload()
+    page.clock.pause_at(3600)  # until here time runs as it does outside
     page.fill("#premise", PREMISE)
     page.fill("#hypothesis", HYPOTHESIS)
     page.press("#hypothesis", "Enter")
