@@ -30,7 +30,6 @@ from handler.encoding import EncodedPair, PairEncoder
 from handler.engine import Engine, Inference
 from handler.errors import ConfigurationError, InferenceFailed
 from handler.recording import ANSWERED, ERROR, EXPLAINED, BatchRecord, RequestRecord
-from handler.recording.recorder import FLUSH_SECONDS
 from handler.request import read_pair
 from handler.service import NliHandler
 from scripts import CONFIG
@@ -572,7 +571,7 @@ def test_a_worker_that_becomes_slow_refuses_the_rest_of_a_batch(
 
 def test_a_request_that_is_too_old_is_refused(worker: Worker) -> None:
     now = time.time()
-    old, young = (JSON | {"X-Request-Start": f"t={now - age:.3f}"} for age in (10.5, 3))
+    old, young = (JSON | {"X-Request-Start": f"t={now - age:.3f}"} for age in (10.5, 0.1))
     answers = worker.answers(message(PAIR, old), message(PAIR, young), message(b"{", old))
     assert statuses(answers) == [(503, "overloaded"), (200, None), (503, "overloaded")]
 
@@ -601,8 +600,17 @@ def test_an_error_over_grpc_becomes_a_status_where_no_other_request_shares_the_b
 def test_requests_are_counted_and_logged_and_descriptions_are_not(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    time.sleep(3 * FLUSH_SECONDS)  # for what other tests left to the recorder
     caplog.set_level("INFO", "handler.recording.export")
+
+    def wait_until_recorded() -> None:
+        """Answer one more request, and wait until it is logged: records come in order."""
+        worker.answers(message(PAIR) | {"requestId": b"the last"})
+        deadline = time.monotonic() + 60
+        while "the last" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    wait_until_recorded()  # also what other tests left to the recorder
     caplog.clear()
     worker.stdout.seek(0)
     worker.stdout.truncate()
@@ -615,8 +623,5 @@ def test_requests_are_counted_and_logged_and_descriptions_are_not(
         in written
     )
     assert "nli_batch_requests.Count:2|" in written
-    deadline = time.monotonic() + 10
-    while "REQUEST" not in caplog.text:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert caplog.text.count("request_id") == 2
+    wait_until_recorded()
+    assert caplog.text.count("request_id") == 3

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from handler.errors import ConfigurationError
 from handler.request import SentencePair
+from scripts.pairs import client as module
 from scripts.pairs.client import Client, ServiceRefusedError, ServiceUnreachableError
 from scripts.pairs.session import is_loopback
 
@@ -160,12 +162,16 @@ def test_a_key_that_no_header_can_hold_is_refused(token: str) -> None:
         Client(token=token)
 
 
-def test_a_passing_refusal_is_sent_again_after_the_stated_time(stub: Stub) -> None:
+def test_a_passing_refusal_is_sent_again_after_the_stated_time(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waits.append))
     stub.answers = [(429, {}, {}), (503, {"type": "busy"}, {"Retry-After": "1"})]
-    began = time.monotonic()
     with Client(stub.url, retries=2) as client:
         assert client.classify([PAIR]) == ANSWER
-    assert 1 <= time.monotonic() - began < 3
+    assert 0.1 <= waits[0] <= 0.2
+    assert waits[1:] == [1]
     assert len(stub.requests) == 3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -64,10 +63,13 @@ def test_a_server_that_hangs_is_not_ready(
     assert ask(readiness) == (503, "GET /models/nli got no answer within 0 s")
 
 
-def test_no_worker_is_asked_and_frequent_probes_ask_once(server: StandIn, readiness: Readiness) -> None:
+def test_no_worker_is_asked_and_frequent_probes_ask_once(
+    server: StandIn, readiness: Readiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_SECONDS", 1000)
     assert [ask(readiness)[0] for _ in range(5)] == [200] * 5
     assert [path for _, path, _ in server.asked] == ["/models/nli"]
-    time.sleep(module.KEEP_SECONDS)
+    monkeypatch.setattr(module, "KEEP_SECONDS", 0)
     ask(readiness)
     assert len(server.asked) == 2
 

@@ -68,10 +68,13 @@ def test_heartbeats_come_at_once_and_go_on_also_where_recording_fails(
         failed.set()
         raise ValueError("a text of a user")
 
-    recorder = Recorder(record, beats.release, heartbeat_seconds=0.5)
-    assert beats.acquire(timeout=0.4)
+    Recorder(record, beats.release, heartbeat_seconds=600)
+    assert beats.acquire(timeout=60)
+    recorder = Recorder(record, beats.release, heartbeat_seconds=0.05)
     recorder.put(batch(1))
-    assert failed.wait(10)
-    assert beats.acquire(timeout=10)
-    assert beats.acquire(timeout=10)
+    assert failed.wait(60)
+    while beats.acquire(blocking=False):  # those before the failure
+        pass
+    assert beats.acquire(timeout=60)
+    assert beats.acquire(timeout=60)
     assert caplog.messages == ["recording failed: ValueError"]
