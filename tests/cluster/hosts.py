@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -123,6 +125,7 @@ class Balancer:
         folder.mkdir(parents=True)
         folder.chmod(0o755)
         self._folder = folder
+        self._port = port
         (folder / "nginx.conf").write_text(text, encoding="utf-8")
         self.url = f"http://{OURS}:{port}"
 
@@ -137,9 +140,12 @@ class Balancer:
             "stderr",
         ]
         self._process = subprocess.Popen(command)
-        time.sleep(0.5)
-        assert self._process.poll() is None
-        return self
+        while self._process.poll() is None:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection((OURS, self._port)).close()
+                return self
+            time.sleep(0.05)
+        raise AssertionError(f"nginx ended with {self._process.returncode}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

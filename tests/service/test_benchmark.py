@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,13 @@ def server_pid(server: TorchServe) -> int:
 
 def test_every_answer_is_counted_and_checked(server: TorchServe) -> None:
     url = f"{server.url}/predictions/nli"
+    began = time.monotonic()
     found = measure_load(url, generated_pairs(20), 3, 1.0, server_pid(server))
     assert found.clients == 3
     assert found.wrong == 0
-    assert found.requests > 3
-    assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms < 1000
-    assert found.pairs_per_second == pytest.approx(found.requests / 0.8, rel=0.3)
+    assert found.requests >= 3
+    assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms
+    assert 0.79 < found.requests / found.pairs_per_second < time.monotonic() - began
     assert found.memory_mb > 50
 
 
