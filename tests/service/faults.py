@@ -13,7 +13,7 @@ from typing import Literal
 
 import requests
 
-Kind = Literal["refused", "lost", "interrupted"]
+Kind = Literal["refused", "lost", "interrupted", "held"]
 
 
 @dataclass
@@ -23,19 +23,27 @@ class Between:
     url: str
     method: str = ""
     path: str = ""
-    """Part of the path of the request that fails; the first one only."""
+    """Part of the path of the request that fails; one only."""
     kind: Kind = "refused"
-    """`refused` isn't forwarded; `lost` is, but not answered; `interrupted` sends SIGINT to this process."""
+    """`refused` isn't forwarded; `lost` is, but not answered; `interrupted` sends SIGINT to this process;
+    `held` is forwarded once `released` is set."""
+    passing: int = 0
+    """Number of such requests that are forwarded before the one that fails."""
+    released: threading.Event = field(default_factory=threading.Event)
     failed: list[str] = field(default_factory=list)
 
-    def fail(self, method: str, path: str, kind: Kind) -> None:
-        """Let the next such request fail."""
-        self.method, self.path, self.kind = method, path, kind
+    def fail(self, method: str, path: str, kind: Kind, after: int = 0) -> None:
+        """Let one such request fail, the next or one `after` so many."""
+        self.method, self.path, self.kind, self.passing = method, path, kind, after
         self.failed.clear()
+        self.released.clear()
 
     def fails(self, method: str, path: str) -> bool:
         """Whether this request is the one."""
         if self.failed or method != self.method or self.path not in path:
+            return False
+        self.passing -= 1
+        if self.passing >= 0:
             return False
         self.failed.append(f"{method} {path}")
         return True
@@ -52,6 +60,8 @@ def between(target: str) -> Iterator[Between]:
             if fails and state.kind == "refused":
                 self._answer(500, b'{"message": "a planted fault"}')
                 return
+            if fails and state.kind == "held":
+                state.released.wait()
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             sent = self.headers["Content-Type"]
             headers = {"Content-Type": sent} if sent else {}
@@ -83,5 +93,6 @@ def between(target: str) -> Iterator[Between]:
     state.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
     yield state
+    state.released.set()
     server.shutdown()
     server.server_close()
