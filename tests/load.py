@@ -46,6 +46,8 @@ class Clients:
     judge: Callable[[int, dict[str, Any]], str] = lambda *_: "200"
     """The outcome of an answer to the body of that number."""
     answered: list[Answered] = field(default_factory=list)
+    pause: float = 0
+    """Seconds that each waits between an answer and its next request; may change while they ask."""
 
     def __enter__(self) -> Self:
         self._enough = threading.Event()
@@ -94,3 +96,4 @@ class Clients:
                     received, outcome = time.monotonic(), type(error).__name__
                     time.sleep(0.05)
                 self.answered.append(Answered(sent, received, outcome, version, label))
+                time.sleep(self.pause)

@@ -49,8 +49,10 @@ def replace(hosts: list[Host], archive: Path, load: Clients) -> None:
     for host in hosts:
         load.wait_for(REQUESTS // 10)
         host.stop()
+        load.pause = 0.1  # leaves the host that starts some of this machine's cores
         host.begin(archive)
         host.wait_until_ready()
+        load.pause = 0
 
 
 def report(event: str, load: Clients) -> None:
