@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts import PROJECT
+from scripts.model.archive import archive_of
+from scripts.serve import DEMO
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.management import Management
@@ -25,6 +28,14 @@ def store(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in ("1.0", "2.0"):
         write_biased_archive(folder, scratch, pretrained, version)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shipped_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model's archive in int8, as `scripts/serve` builds it: without NNCF."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "nncf", None)
+        return archive_of(DEMO, tmp_path_factory.mktemp("shipped"), precision="int8")
 
 
 @pytest.fixture(scope="module")

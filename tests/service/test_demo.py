@@ -10,20 +10,17 @@ import pytest
 import requests
 
 from scripts import PROJECT
-from scripts.model.archive import archive_of
-from scripts.serve import DEMO
 from scripts.torchserve.server import Ports, TorchServe
 
 
-def test_the_readme_answer_is_what_the_demo_answers(tmp_path: Path) -> None:
+def test_the_readme_answer_is_what_the_demo_answers(shipped_int8: Path, tmp_path: Path) -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"```bash\ncurl (.*?)```\s+```json\n(.*?)```", readme, flags=re.DOTALL)
     assert found
     body = re.search(r"-d '(.*?)'", found[1], flags=re.DOTALL)
     assert body
     printed = json.loads(found[2])
-    archive = archive_of(DEMO, tmp_path, precision="int8")  # as scripts/serve does
-    with TorchServe(tmp_path / "ts", [archive], Ports.free()) as server:
+    with TorchServe(tmp_path / "ts", [shipped_int8], Ports.free()) as server:
         path = re.search(r"http://127\.0\.0\.1:8080(\S+)", found[1])
         assert path
         answer = requests.post(
