@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,20 @@ from typing import Any
 import pytest
 
 from scripts import PROJECT
+from scripts.evaluate import main
 from scripts.torchserve.server import TorchServe
+from tests.commands import call
+
+
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that nobody listens at: requests to this machine don't go through it."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
 def evaluate(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "scripts" / "evaluate.py"), "--data", str(data), *arguments]
-    # A proxy that nobody listens at: requests to this machine don't go through it.
-    environment = os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return call(main, "--data", data, *arguments)
 
 
 def write(file: Path, labels: list[str | int]) -> Path:
@@ -37,7 +42,8 @@ def test_the_command_counts_what_it_measured_and_what_it_skipped(
 ) -> None:
     target = ["--checkpoint", str(tiny_checkpoint)] if where == "checkpoint" else ["--url", server.url]
     named = write(tmp_path / "한글, 1.json", ["neutral", "-", "중립", "Entailment"] * 10)
-    done = evaluate(named, *target)
+    command = [sys.executable, str(PROJECT / "scripts" / "evaluate.py"), "--data", str(named), *target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[2].split(maxsplit=1) == ["skipped", "10 without a gold label"]
     figures: list[dict[str, Any]] = []
