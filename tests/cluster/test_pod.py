@@ -110,7 +110,6 @@ def test_a_pod_starts_answers_and_stops(network: list[Machine], versions: Versio
                     requests.get(f"{at}:{port}/", timeout=5)
             assert stop(gateway) == 0
         assert ask_ready(f"{at}:8000/ready") == 0
-        assert (
-            ask_ready(f"{at}:{ports.readiness}/ready") == 200
-        )  # the service is there until the gateway has gone
+        # The service is there until the gateway has gone.
+        wait_for(f"{at}:{ports.readiness}/ready", 200, [service], run)
         assert stop(service) == 0, (run / "service.said").read_text()
