@@ -202,8 +202,8 @@ def test_a_service_that_goes_away_ends_the_run_and_its_return_lets_it_go_on(
         def classify(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
             return Client.classify(self if next(calls) < ENOUGH else gone, *arguments, **options)
 
-    with Client(nobody, retries=1) as gone, Leaving(url) as client, pytest.raises(ServiceUnreachableError):
-        classify_file(source, output, client)
+    with Client(nobody, retries=1) as gone, Leaving(url) as leaving, pytest.raises(ServiceUnreachableError):
+        classify_file(source, output, leaving)
     assert not output.exists()
     with Client(url) as client:
         summary = classify_file(source, output, client)
