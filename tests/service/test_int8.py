@@ -124,10 +124,10 @@ def test_the_shipped_model_in_int8_hardly_depends_on_other_pairs(shipped: Checkp
     pairs = some_pairs(64)
     together = answers(shipped, pairs)
     alone = np.concatenate([answers(shipped, [pair]) for pair in pairs[:16]])
-    assert np.median(np.abs(together[:16] - alone)) < 4e-3
+    assert np.median(np.abs(together[:16] - alone)) < 2e-3
     assert np.abs(together[:16] - alone).max() < 0.06
     exact = answers(Checkpoint.read(DEMO), pairs)
-    assert (together.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.9
+    assert (together.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
 
 
 def test_a_processor_that_cant_quantize_activations_answers_nearly_as_float32(shipped: Checkpoint) -> None:

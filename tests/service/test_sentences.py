@@ -103,5 +103,4 @@ def test_what_the_last_of_40_sentences_says_is_found_by_sentences_and_not_in_the
             assert cut["truncated"]
             if cut["label"] == "entailment":
                 found_in_cut.append(claim)
-    assert len(found) >= 18
-    assert found_in_cut == []
+    assert (len(found), found_in_cut) == (20, [])
