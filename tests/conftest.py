@@ -12,9 +12,12 @@ from scripts import PROJECT
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
 from scripts.torchserve.server import Ports, TorchServe
-from tests.making import random_weights, write_lightning_checkpoint, write_pretrained
+from tests.making import random_weights, write_lightning_checkpoint, write_model_config, write_pretrained
 
 SHARED = PROJECT.parent / "shared"
+PATIENCE = 600
+"""Seconds of the deadline where a test counts answers: a pause of the machine is no overload."""
+
 KINDS = ("unit", "service", "browser", "cluster")
 
 
@@ -68,6 +71,14 @@ def tiny_archive(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def patient_archive(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a deadline of `PATIENCE`."""
+    store = tmp_path_factory.mktemp("store")
+    config = write_model_config(store / "model-config.yaml", PATIENCE)
+    return build_archive(tiny_checkpoint, "1.0", store / "nli-1.0.mar", model_config=config)
+
+
+@pytest.fixture(scope="session")
 def original() -> Path:
     """The original system's checkpoints and answers, which lie beside the project and not in it."""
     folder = SHARED / "original"
@@ -86,9 +97,9 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+def server(patient_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
     """A ready server with the tiny model; tests that share it must leave it as it was."""
-    with TorchServe(tmp_path_factory.mktemp("ts"), [tiny_archive], Ports.free()) as running:
+    with TorchServe(tmp_path_factory.mktemp("ts"), [patient_archive], Ports.free()) as running:
         yield running
 
 

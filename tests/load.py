@@ -8,10 +8,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import requests
+
+T = TypeVar("T")
 
 PAIR = {"premise": "남자가 책을 읽는다.", "hypothesis": "여자가 비를 만난다."}
 
@@ -97,3 +100,14 @@ class Clients:
                     time.sleep(0.05)
                 self.answered.append(Answered(sent, received, outcome, version, label))
                 time.sleep(self.pause)
+
+
+def occupy(pool: Executor, ask: Callable[[], T], queued: Callable[[], int]) -> list[Future[T]]:
+    """Ask until a request waits in the queue, so that each worker, suspended by the caller, has some already."""
+    asked: list[Future[T]] = []
+    deadline = time.monotonic() + 60
+    while not queued():
+        assert time.monotonic() < deadline, "nothing waits"
+        asked.append(pool.submit(ask))
+        time.sleep(0.1)
+    return asked

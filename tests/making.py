@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
 from handler.checkpoint import Checkpoint
 from handler.request import SentencePair
+from scripts.model.archive import MODEL_CONFIG
 from scripts.pairs.local_model import LocalModel
 
 SYLLABLES = "가나다라마바사아자차카타파하그는이을를의에서고도만한지않았다없있요니까남자여비가온날씨맑책읽"
@@ -85,6 +87,15 @@ def write_lightning_checkpoint(file: Path, weights: Mapping[str, Tensor], **chan
     finally:
         for name in names:
             sys.modules.pop(name, None)
+    return file
+
+
+def write_model_config(file: Path, deadline: float) -> Path:
+    """Write the settings of an archive as they are shipped, but for the deadline of a request."""
+    config = yaml.safe_load(MODEL_CONFIG.read_text(encoding="utf-8"))
+    config["handler"]["deadline_seconds"] = deadline
+    config["responseTimeout"] = max(config["responseTimeout"], int(2 * deadline))
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
     return file
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 
@@ -19,3 +20,12 @@ def suspended(*pids: int) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def new_process(pids: Callable[[], Collection[int]], known: Collection[int] = ()) -> int:
+    """Wait until `pids` has one that isn't `known`."""
+    deadline = time.monotonic() + 120
+    while not (found := set(pids()) - set(known)):
+        assert time.monotonic() < deadline, "no process has started"
+        time.sleep(0.01)
+    return found.pop()

@@ -17,8 +17,9 @@ from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
 from tests.cluster.hosts import Host
 from tests.cluster.network import Machine, machines
+from tests.conftest import PATIENCE
 from tests.load import Clients
-from tests.making import answers, random_weights, some_pairs, write_lightning_checkpoint
+from tests.making import answers, random_weights, some_pairs, write_lightning_checkpoint, write_model_config
 from tests.programs import need
 
 PAIRS = 200
@@ -48,7 +49,7 @@ class Versions:
 @pytest.fixture(scope="package")
 def versions(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Versions:
     store, scratch = tmp_path_factory.mktemp("cluster-store"), tmp_path_factory.mktemp("cluster")
-    pairs = some_pairs(PAIRS)
+    pairs, config = some_pairs(PAIRS), write_model_config(scratch / "model-config.yaml", PATIENCE)
     archives: dict[str, Path] = {}
     expected: dict[str, list[list[float]]] = {}
     for seed, version in enumerate(("1.0", "2.0")):
@@ -56,7 +57,9 @@ def versions(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Vers
             scratch / version / "epoch=1-val_loss=0.50.ckpt", random_weights(pretrained, seed)
         )
         checkpoint = convert_checkpoint(file, str(pretrained), scratch / f"converted-{version}")
-        archives[version] = build_archive(checkpoint, version, store / f"nli-{version}.mar")
+        archives[version] = build_archive(
+            checkpoint, version, store / f"nli-{version}.mar", model_config=config
+        )
         expected[version] = answers(Checkpoint.read(checkpoint), pairs).tolist()
     told_apart = [
         max(abs(a - b) for a, b in zip(one, other, strict=True)) > 1e-3

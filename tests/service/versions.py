@@ -10,8 +10,9 @@ import torch
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
 from scripts.torchserve.management import Management
+from tests.conftest import PATIENCE
 from tests.load import Answered
-from tests.making import random_weights, write_lightning_checkpoint
+from tests.making import random_weights, write_lightning_checkpoint, write_model_config
 
 LABELS = ("entailment", "contradiction", "neutral")
 VERSIONS = ("1.0", "2.0", "3.0")
@@ -25,7 +26,8 @@ def write_biased_archive(store: Path, scratch: Path, pretrained: Path, version: 
     weights["classifier.bias"][LABELS.index(LABEL_OF[version])] = 100.0
     file = write_lightning_checkpoint(scratch / version / "epoch=1-val_loss=0.50.ckpt", weights)
     checkpoint = convert_checkpoint(file, str(pretrained), scratch / f"converted-{version}")
-    return build_archive(checkpoint, version, store / f"nli-{version}.mar")
+    config = write_model_config(scratch / "model-config.yaml", PATIENCE)
+    return build_archive(checkpoint, version, store / f"nli-{version}.mar", model_config=config)
 
 
 class TimedManagement(Management):
