@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import pytest
 import requests
 
 from scripts.torchserve.gateway import Gateway
 from scripts.torchserve.gateway_settings import Address, GatewaySettings
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.service import serve
+from tests.processes import new_process, suspended
 from tests.programs import need
 from tests.service.gateway.asking import PAIR
+
+DRAIN_DELAY = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     asked: float
+    answered: float
     status: int
     """0 where nobody listens."""
-    seconds: float
 
 
 class Balancer:
@@ -46,30 +51,28 @@ class Balancer:
         self._done.set()
         self._thread.join()
 
-    def wait_for(self, status: int, seconds: float) -> None:
+    def wait_for(self, *statuses: int) -> None:
+        """Wait until it is answered so from now on, so many times one after another."""
         began = time.monotonic()
-        while status not in self.statuses(began):
-            assert time.monotonic() - began < seconds, f"no {status} within {seconds} s"
+        while [each.status for each in self.probes[-len(statuses) :] if each.asked > began] != [*statuses]:
+            assert time.monotonic() - began < 120, f"{self.probes[-10:]}, never {statuses}"
             time.sleep(0.05)
-
-    def statuses(self, after: float, before: float = float("inf")) -> set[int]:
-        return {each.status for each in list(self.probes) if after <= each.asked < before}
 
     def _ask(self) -> None:
         while not self._done.wait(0.2):
             began = time.monotonic()
             try:
-                status = requests.get(self._url, timeout=10).status_code
+                status = requests.get(self._url, timeout=60).status_code
             except requests.ConnectionError:
                 status = 0
-            self.probes.append(Probe(began, status, time.monotonic() - began))
+            self.probes.append(Probe(began, time.monotonic(), status))
 
 
 def test_ready_is_answered_beside_the_queue_and_503_while_the_service_takes_nothing(
-    tiny_archive: Path, tmp_path: Path
+    patient_archive: Path, tmp_path: Path
 ) -> None:
     need("nginx")
-    server = TorchServe(tmp_path / "ts", [tiny_archive], Ports.free())
+    server = TorchServe(tmp_path / "ts", [patient_archive], Ports.free())
     settings = GatewaySettings(
         service=Address("127.0.0.1", server.ports.inference),
         readiness=Address("127.0.0.1", server.ports.readiness),
@@ -77,36 +80,35 @@ def test_ready_is_answered_beside_the_queue_and_503_while_the_service_takes_noth
     )
     gateway = Gateway(tmp_path / "gateway.log", settings)
     balancer = Balancer(gateway)
-    moments: dict[str, float] = {}
+    stopped: list[float] = []
 
     def ask(_: int) -> int:
         return requests.post(f"{gateway.url}/api", json=PAIR, timeout=60).status_code
 
     def use_it() -> None:
-        balancer.wait_for(200, 5)
+        balancer.wait_for(200)
         (worker,) = server.worker_pids()
-        os.kill(worker, signal.SIGSTOP)  # a batch that takes four seconds
-        try:
-            with ThreadPoolExecutor(16) as clients:
-                moments["busy"] = time.monotonic()
-                answers = clients.map(ask, range(16))
-                time.sleep(4)
-                moments["free"] = time.monotonic()
-                os.kill(worker, signal.SIGCONT)
-                assert set(answers) == {200}
-        finally:
-            os.kill(worker, signal.SIGCONT)
+        with ThreadPoolExecutor(16) as clients, suspended(worker):
+            answers = clients.map(ask, range(16))
+            balancer.wait_for(*5 * [200])  # during a batch that doesn't end
+        assert set(answers) == {200}
         os.kill(worker, signal.SIGKILL)
-        balancer.wait_for(503, 5)
-        balancer.wait_for(200, 60)  # TorchServe has started another one
-        moments["stop"] = time.monotonic()
+        with suspended(new_process(server.worker_pids, [worker])):
+            balancer.wait_for(503)
+        balancer.wait_for(200)
+        stopped.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGTERM)
 
     with balancer:
-        serve(server, use_it, gateway, 3)
-    assert balancer.statuses(moments["busy"], moments["free"]) == {200}
-    assert balancer.statuses(moments["stop"] + 0.5, moments["stop"] + 2.5) == {503}  # the drain delay
+        serve(server, use_it, gateway, DRAIN_DELAY)
+        balancer.wait_for(0)
     assert balancer.probes[0].status in (0, 503)
-    longest = max(each.seconds for each in balancer.probes)
-    print(f"{len(balancer.probes)} probes, the longest took {longest:.3f} s")
-    assert longest < 1
+    after = [each for each in balancer.probes if each.asked > stopped[0]]
+    statuses = [each.status for each in after]
+    assert statuses == sorted(statuses, key=[200, 503, 0].index)
+    assert statuses.count(503) > statuses.count(200)  # at most what was found before the signal
+    assert after[statuses.index(0)].answered > stopped[0] + DRAIN_DELAY
+    assert not server.is_running()
+    for port in (settings.listen.port, server.ports.inference):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
