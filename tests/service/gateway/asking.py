@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import http.client
 import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
 
 from scripts.torchserve.gateway import Gateway
+from scripts.torchserve.processes import family_of
+from tests.processes import suspended
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
 KEY = "0123456789abcdef0123456789abcdef"
 JSON = "application/json; charset=utf-8"
+
+Sent = tuple[str, bytes | Iterable[bytes], Mapping[str, str]]
+"""Path, body and headers of a request."""
 
 _clients = itertools.count(1)
 
@@ -45,3 +51,24 @@ def raw(gateway: Gateway, method: str, target: str, **headers: str) -> tuple[int
         return answer.status, answer.read().decode(), dict(answer.getheaders())
     finally:
         connection.close()
+
+
+def post_at_once(gateway: Gateway, sent: Iterable[Sent]) -> list[requests.Response]:
+    """Answers to requests that are all there when nginx reads the first of them."""
+    assert gateway._nginx
+    listen = gateway.settings.listen
+    connections: list[http.client.HTTPConnection] = []
+    answers: list[requests.Response] = []
+    with suspended(*(each.pid for each in family_of(gateway._nginx.pid))):
+        for path, body, headers in sent:
+            connections.append(http.client.HTTPConnection(listen.host, listen.port, timeout=60))
+            connections[-1].request("POST", path, body, headers)
+    for connection in connections:
+        got = connection.getresponse()
+        answers.append(requests.Response())
+        answers[-1].status_code = got.status
+        answers[-1].headers.update(got.getheaders())
+        answers[-1].raw = got
+        assert answers[-1].content is not None  # read it
+        connection.close()
+    return answers

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 import requests
 
 from scripts.torchserve.gateway import Gateway
 from tests.gateways import Start
-from tests.service.gateway.asking import JSON, KEY, PAIR, client, get, post, raw
+from tests.service.gateway.asking import JSON, KEY, PAIR, Sent, client, get, post, post_at_once, raw
 from tests.service.gateway.conftest import assert_refused
+
+BODY = json.dumps(PAIR).encode()
 
 PRIVATE = [
     "/models",
@@ -95,12 +95,7 @@ def test_what_nginx_cant_read_is_json_too(
 
 def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway: Gateway) -> None:
     hasty = client()
-
-    def ask(_: int) -> requests.Response:
-        return requests.post(f"{gateway.url}/api", json=PAIR, headers=hasty, timeout=60)
-
-    with ThreadPoolExecutor(30) as clients:  # all at once, however slow the answers are
-        answers = list(clients.map(ask, range(30)))
+    answers = post_at_once(gateway, [("/api", BODY, hasty)] * 30)
     refused = [answer for answer in answers if answer.status_code != 200]
     assert 0 < len(refused) <= 9  # one, and a burst of 20, are let through
     for answer in refused:
@@ -108,26 +103,22 @@ def test_a_client_that_asks_too_often_is_told_to_wait_and_others_are_not(gateway
         assert answer.headers["Retry-After"] == "1"
     assert post(gateway, "/api").status_code == 200
     time.sleep(1.1)
-    assert ask(0).status_code == 200
+    assert post(gateway, "/api", **hasty).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["large", "chunked", "compressed"])
 def test_large_bodies_are_counted_apart_and_leave_small_ones_their_rate(echo: Gateway, kind: str) -> None:
     person = client()
-    large = b"0" * (1000 if kind == "large" else 10)
-
-    def ask(body: bytes, **headers: str) -> requests.Response:
-        data = iter([body]) if kind == "chunked" and body is large else body
-        return requests.post(f"{echo.url}/api", data=data, headers=person | headers, timeout=60)
-
+    body = b"0" * (1000 if kind == "large" else 10)
+    large = [body] if kind == "chunked" else body
     hidden = {"Content-Encoding": "gzip"} if kind == "compressed" else {}
-    with ThreadPoolExecutor(9) as clients:
-        answers = list(clients.map(lambda _: ask(large, **hidden), range(9)))
+    answers = post_at_once(echo, [("/api", large, person | hidden)] * 9)
     refused = [answer for answer in answers if answer.status_code != 200]
     assert 2 <= len(refused) <= 3  # one, and a burst of five, are let through; another after a second
     for answer in refused:
         assert_refused(answer, 429, "too_many_requests")
-    assert {ask(b"0" * 999).status_code for _ in range(9)} == {200}
+    small = post_at_once(echo, [("/api", b"0" * 999, person)] * 9)
+    assert {answer.status_code for answer in small} == {200}
 
 
 def test_a_small_body_of_many_hypotheses_costs_no_more_than_its_rate_is_for(gateway: Gateway) -> None:
@@ -148,31 +139,22 @@ def test_a_small_body_of_many_hypotheses_costs_no_more_than_its_rate_is_for(gate
 def test_many_hypotheses_in_a_large_body_count_as_a_large_one(gateway: Gateway) -> None:
     person = client()
     body = {"premise": "비가 온다.", "hypotheses": [f"{number} 비가 온다." for number in range(64)]}
-
-    def ask(_: int) -> requests.Response:
-        return requests.post(f"{gateway.url}/predictions/nli", json=body, headers=person, timeout=60)
-
-    with ThreadPoolExecutor(9) as clients:
-        answers = list(clients.map(ask, range(9)))
+    answers = post_at_once(gateway, [("/predictions/nli", json.dumps(body).encode(), person)] * 9)
     assert {answer.status_code for answer in answers} == {200, 429}
     assert all(len(answer.json()) == 64 for answer in answers if answer.status_code == 200)
-    assert requests.post(f"{gateway.url}/api", json=PAIR, headers=person, timeout=60).status_code == 200
+    assert post(gateway, "/api", **person).status_code == 200
 
 
 def test_explanations_are_let_through_and_have_a_rate_of_their_own(gateway: Gateway) -> None:
     person = client()
-
-    def ask(path: str) -> requests.Response:
-        return requests.post(f"{gateway.url}{path}", json=PAIR, headers=person, timeout=60)
-
-    with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(ask, ["/explanations/nli", "/v1/models/nli:explain"] * 4))
+    paths = ["/explanations/nli", "/v1/models/nli:explain"] * 4
+    answers = post_at_once(gateway, [(path, BODY, person) for path in paths])
     explained = [answer.json() for answer in answers if answer.status_code == 200]
     refused = [answer for answer in answers if answer.status_code != 200]
     assert all(body["explanation"]["premise"] for body in explained)
     assert 3 <= len(refused) <= 5  # one, and a burst of two, are let through; another after 0.7 s
     assert {answer.status_code for answer in refused} == {429}
-    assert ask("/predictions/nli").status_code == 200
+    assert post(gateway, "/predictions/nli", **person).status_code == 200
 
 
 def test_the_client_is_whom_a_trusted_proxy_names_and_nobody_else(start: Start) -> None:
@@ -191,14 +173,10 @@ def test_the_client_is_whom_a_trusted_proxy_names_and_nobody_else(start: Start) 
 
 
 def test_many_clients_behind_one_balancer_are_not_one(start: Start, echo: Gateway) -> None:
-    def ask(gateway: Gateway, number: int) -> int:
-        headers = {"X-Forwarded-For": f"10.7.0.{number}"}
-        return requests.post(f"{gateway.url}/api", json=PAIR, headers=headers, timeout=60).status_code
-
+    sent: list[Sent] = [("/api", BODY, client()) for _ in range(40)]
     blind = start(echo.settings.service, trusted_proxies=())
-    with ThreadPoolExecutor(40) as clients:
-        assert set(clients.map(partial(ask, echo), range(40))) == {200}
-        assert 429 in set(clients.map(partial(ask, blind), range(40)))
+    assert {answer.status_code for answer in post_at_once(echo, sent)} == {200}
+    assert 429 in {answer.status_code for answer in post_at_once(blind, sent)}
 
 
 def test_keys_where_they_are_wanted(start: Start) -> None:
