@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,13 +21,15 @@ import requests
 from handler.errors import ServiceError
 from scripts.model.archive import build_archive
 from scripts.model.conversion import convert_checkpoint
+from scripts.torchserve import readiness, waiting
 from scripts.torchserve.acceptance import Gate
 from scripts.torchserve.management import Management, OperationError
 from scripts.torchserve.operations import Operations
 from scripts.torchserve.readiness import Readiness
 from scripts.torchserve.server import Ports, TorchServe
-from tests.load import PAIR, Clients
+from tests.load import PAIR, Clients, occupy
 from tests.making import random_weights, write_lightning_checkpoint
+from tests.processes import new_process, suspended
 from tests.service.versions import LABEL_OF, LABELS, VERSIONS, TimedManagement, write_biased_archive
 
 REQUESTS = int(os.environ.get("LOAD_REQUESTS", "1000"))
@@ -244,13 +246,15 @@ def test_the_default_is_neither_removed_nor_scaled_down(
 
 
 def test_pinned_versions_answer_side_by_side_and_one_in_use_is_not_removed(
-    server: TorchServe, store: Path, tmp_path: Path
+    server: TorchServe, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operate(server, tmp_path).register(store / "nli-2.0.mar")
     address = f"{server.url}/predictions/nli"
     with Clients(f"{address}/1.0", 2) as first, Clients(f"{address}/2.0", 2) as second:
-        with pytest.raises(OperationError, match=r"2\.0 is busy even after 5 s"):
-            operate(server, tmp_path, seconds=5).retire("2.0")
+        with monkeypatch.context() as patch:
+            patch.setattr(waiting, "QUIET_SECONDS", 4)  # a pause of the clients isn't their end
+            with pytest.raises(OperationError, match=r"2\.0 is busy even after 5 s"):
+                operate(server, tmp_path, seconds=5).retire("2.0")
         first.wait_for(20)
         second.wait_for(20)
     assert {(each.outcome, each.version) for each in first.answered} == {("200", "1.0")}
@@ -260,54 +264,56 @@ def test_pinned_versions_answer_side_by_side_and_one_in_use_is_not_removed(
 
 
 def test_retiring_waits_for_a_batch_that_is_running(server: TorchServe, store: Path, tmp_path: Path) -> None:
-    operations = operate(server, tmp_path)
+    operations, management = operate(server, tmp_path), Management(server.management_url)
     operations.register(store / "nli-2.0.mar", workers=2)
-    pids = Management(server.management_url).version("2.0").ready
-    with Clients(f"{server.url}/predictions/nli/2.0", count=1) as client:
-        client.wait_for(1)
-        for pid in pids:  # whatever they are at takes longer now
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.5)
-        client.stop()  # the request that is under way is the last
-        retiring = threading.Thread(target=operations.retire, args=["2.0"])
-        retiring.start()
-        time.sleep(3)
-        assert retiring.is_alive()
-        assert "2.0" in registered(server)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        retiring.join(timeout=60)
-    assert {each.outcome for each in client.answered} == {"200"}
-    assert max(each.seconds for each in client.answered) > 3
+    url = f"{server.url}/predictions/nli/2.0"
+    with ThreadPoolExecutor() as clients:
+        with suspended(*management.version("2.0").ready):
+            answers = occupy(
+                clients,
+                lambda: requests.post(url, json=PAIR, timeout=300).status_code,
+                lambda: management.version("2.0").queued,
+            )
+            retired = clients.submit(operations.retire, "2.0")
+            time.sleep(waiting.QUIET_SECONDS + 0.5)
+            assert not retired.done()
+            assert "2.0" in registered(server)
+        retired.result(timeout=120)
+    assert {each.result() for each in answers} == {200}
     assert registered(server) == {"1.0": (True, 1)}
 
 
-def test_a_service_is_ready_while_a_worker_is_there_busy_or_not(server: TorchServe) -> None:
+def test_a_service_is_ready_while_a_worker_is_there_busy_or_not(
+    server: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 60)  # the machine may be slow, the service isn't away
+    url = f"{server.url}/predictions/nli"
+
     def ask() -> tuple[int, str | None]:
-        answer = requests.get(readiness.url, timeout=1)
+        answer = requests.get(probed.url, timeout=100)
         assert answer.json()["ready"] == (answer.status_code == 200)
         return answer.status_code, answer.json()["reason"]
 
-    with Readiness(Management(server.management_url), 0) as readiness:
+    def wait_for(status: int) -> str | None:
+        deadline = time.monotonic() + 120
+        while (found := ask())[0] != status:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return found[1]
+
+    with Readiness(Management(server.management_url), 0) as probed:
         assert ask() == (200, None)
         (pid,) = server.worker_pids()
-        os.kill(pid, signal.SIGSTOP)  # what it is at takes for ever
-        with Clients(f"{server.url}/predictions/nli", count=8) as clients:
-            time.sleep(2)
-            assert clients.answered == []
+        with Clients(url, count=8) as clients, suspended(pid):  # what it is at takes for ever
+            time.sleep(readiness.KEEP_SECONDS + 0.5)
+            answered = len(clients.answered)
             assert ask() == (200, None)
-            os.kill(pid, signal.SIGCONT)
+            assert len(clients.answered) == answered
         os.kill(pid, signal.SIGKILL)
-        time.sleep(1)
-        status, reason = ask()
-        assert status == 503
-        assert reason
-        assert "has no ready worker" in reason
-        assert requests.get(f"{server.url}/ping", timeout=30).json() == {"status": "Healthy"}  # it isn't
-        deadline = time.monotonic() + 120
-        while ask()[0] != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        assert requests.post(f"{server.url}/predictions/nli", json=PAIR, timeout=30).status_code == 200
-        readiness.announce_drain()
+        with suspended(new_process(server.worker_pids, [pid])):
+            assert "has no ready worker" in (wait_for(503) or "")
+            assert requests.get(f"{server.url}/ping", timeout=30).json() == {"status": "Healthy"}  # it isn't
+        wait_for(200)
+        assert requests.post(url, json=PAIR, timeout=30).status_code == 200
+        probed.announce_drain()
         assert ask() == (503, "draining")

@@ -13,12 +13,14 @@ import requests
 
 from handler.errors import ServiceError
 from scripts import PROJECT
+from scripts.torchserve import waiting
 from scripts.torchserve.acceptance import Gate
 from scripts.torchserve.management import Management
 from scripts.torchserve.operations import Operations
 from scripts.torchserve.promotions import Promotion, Promotions
 from scripts.torchserve.server import Ports, TorchServe
 from tests.load import PAIR, Clients
+from tests.processes import new_process, suspended
 from tests.service.faults import Between, Kind, between
 
 BEFORE = Promotion("0.9", "1.0")
@@ -142,8 +144,9 @@ def test_a_fault_after_the_promotion_keeps_it(rollout: Rollout, store: Path, kin
 
 
 def test_an_old_version_in_use_stays_beside_the_new_one(
-    rollout: Rollout, started: TorchServe, store: Path, tmp_path: Path
+    rollout: Rollout, started: TorchServe, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 4)  # a pause of the clients isn't their end
     rollout.operations.register(store / "nli-2.0.mar")
     hasty = Operations(
         Management(started.management_url), started.url, rollout.said.append, rollout.memory, seconds=6
@@ -171,10 +174,11 @@ def test_a_rollback_that_fails_changes_nothing(rollout: Rollout, store: Path, ki
 
 
 def test_sigterm_undoes_as_ctrl_c_does(rollout: Rollout, started: TorchServe, store: Path) -> None:
+    workers = started.worker_pids()
     with manage(started, "rollout", store / "nli-2.0.mar") as process:
-        while "2.0" not in rollout.registered():
-            assert process.poll() is None
-        process.terminate()
+        with suspended(new_process(started.worker_pids, workers)):  # it loads until the signal has come
+            assert "2.0" in rollout.registered()
+            process.terminate()
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said == "removed version 2.0 again\n"
