@@ -94,10 +94,10 @@ class Host:
             self._process.wait(20)
 
 
-def ask_ready(url: str) -> int:
+def ask_ready(url: str, seconds: float = 5) -> int:
     """The status of a readiness address; 0 where nobody answers."""
     try:
-        return requests.get(url, timeout=5).status_code
+        return requests.get(url, timeout=seconds).status_code
     except requests.RequestException:
         return 0
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -17,14 +18,18 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from scripts.torchserve.processes import WORKER, command_line
 from tests.cluster.conftest import NO_LIMIT, Versions
 from tests.cluster.hosts import Balancer, Host, ask_ready
 from tests.cluster.network import BRIDGE, NETWORK, Machine
+from tests.processes import new_process, suspended
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
 CLIENTS = 40
 GREED = 30
 """Connections of a client that sends more than its share."""
+
+DRAIN_DELAY = 3
 
 
 @pytest.fixture
@@ -32,10 +37,18 @@ def host(
     request: pytest.FixtureRequest, network: list[Machine], versions: Versions, tmp_path: Path
 ) -> Iterator[Host]:
     """A host with the limits that a gateway has by itself, or with the options that a test states."""
-    made = Host(network[3], tmp_path / "host", "--drain-delay=3", *getattr(request, "param", ()))
+    made = Host(network[3], tmp_path / "host", f"--drain-delay={DRAIN_DELAY}", *getattr(request, "param", ()))
     made.begin(versions.archives["1.0"])
     yield made
     made.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    asked: float
+    answered: float
+    statuses: tuple[int, int]
+    """Of the service's own address and of the gateway's; 0 where nobody listens."""
 
 
 class Probes:
@@ -45,66 +58,63 @@ class Probes:
         self._urls = (host.readiness, f"{host.gateway}/ready")
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
-        self.seen: list[tuple[float, int, int]] = []
+        self.seen: list[Probe] = []
         self._thread.start()
 
     def stop(self) -> None:
         self._done.set()
-        self._thread.join(20)
+        self._thread.join(200)
 
-    def since(self, moment: float, until: float = float("inf")) -> set[tuple[int, int]]:
-        return {(own, door) for when, own, door in list(self.seen) if moment <= when < until}
-
-    def wait_for(self, statuses: tuple[int, int], seconds: float) -> float:
-        """Wait until both addresses answer so, and say when."""
+    def wait_for(self, status: int, count: int = 1) -> None:
+        """Wait until both addresses answer so from now on, so many times one after another."""
         began = time.monotonic()
-        while statuses not in self.since(began):
-            assert time.monotonic() - began < seconds, f"{self.since(began)} in {seconds} s, never {statuses}"
+        while [each.statuses for each in self.seen[-count:] if each.asked > began] != [
+            (status, status)
+        ] * count:
+            assert time.monotonic() - began < 240, f"{self.seen[-10:]}, never {status}"
             time.sleep(0.05)
-        return time.monotonic()
 
     def _ask(self) -> None:
         while not self._done.wait(0.1):
-            when = time.monotonic()
-            own, door = map(ask_ready, self._urls)
-            self.seen.append((when, own, door))
+            asked = time.monotonic()
+            own, door = [ask_ready(url, 60) for url in self._urls]
+            self.seen.append(Probe(asked, time.monotonic(), (own, door)))
 
 
-def worker_of(host: Host) -> int:
-    (found,) = [
-        pid
-        for pid in host.machine.pids()
-        if "model_service_worker" in " ".join(psutil.Process(pid).cmdline())
-    ]
-    return found
+def workers_of(host: Host) -> list[int]:
+    pids = host.machine.pids()
+    running = [each for each in psutil.process_iter() if each.pid in pids]
+    return [each.pid for each in running if any(WORKER in part for part in command_line(each))]
 
 
 @pytest.mark.parametrize("host", [NO_LIMIT], indirect=True, ids=["no limit"])
 def test_readiness_from_another_machine_is_true_to_the_service(host: Host, versions: Versions) -> None:
     probes = Probes(host)
     try:
-        ready = probes.wait_for((200, 200), 240)
-        assert (503, 503) in probes.since(0, ready)  # while the model was loaded
+        probes.wait_for(200)
+        assert (503, 503) in [each.statuses for each in probes.seen]  # while the model was loaded
 
+        (worker,) = workers_of(host)
         with versions.clients(host.gateway, 24) as load:
             load.wait_for(500)
-            began = time.monotonic()
-            load.wait_for(500)
-            busy = (began, time.monotonic())
-        assert probes.since(*busy) == {(200, 200)}
+            with suspended(worker):
+                probes.wait_for(200, count=5)  # during a batch that doesn't end
 
-        os.kill(worker_of(host), signal.SIGKILL)
-        probes.wait_for((503, 503), 10)
-        probes.wait_for((200, 200), 120)  # TorchServe has started another one
+        os.kill(worker, signal.SIGKILL)
+        with suspended(new_process(lambda: workers_of(host), [worker])):
+            probes.wait_for(503)
+        probes.wait_for(200)
 
         stopped = time.monotonic()
         host.terminate()
-        probes.wait_for((503, 503), 5)
-        time.sleep(max(0.0, stopped + 2.5 - time.monotonic()))
-        assert probes.since(stopped + 1, stopped + 2.5) == {(503, 503)}  # the drain delay
-        probes.wait_for((0, 0), 120)
+        probes.wait_for(0)
     finally:
         probes.stop()
+    after = [each for each in probes.seen if each.asked > stopped]
+    for statuses in zip(*(each.statuses for each in after), strict=True):
+        assert list(statuses) == sorted(statuses, key=[200, 503, 0].index)
+        assert statuses.count(503) > statuses.count(200)  # at most what was found before the signal
+        assert after[statuses.index(0)].answered > stopped + DRAIN_DELAY
 
 
 def ask(url: str, source: str, count: int) -> Counter[int]:
