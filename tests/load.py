@@ -103,7 +103,7 @@ class Clients:
 
 
 def occupy(pool: Executor, ask: Callable[[], T], queued: Callable[[], int]) -> list[Future[T]]:
-    """Ask until a request waits in the queue, so that each worker, suspended by the caller, has some already."""
+    """Ask until a request waits, so that each worker, suspended by the caller, has some already."""
     asked: list[Future[T]] = []
     deadline = time.monotonic() + 60
     while not queued():
