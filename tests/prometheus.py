@@ -48,10 +48,10 @@ class Prometheus:
             raise
         return self
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The samples of an instant query: `metric` holds the labels, `value` the time and the value."""
         url = f"http://{self.address}/api/v1/query"
-        answer = requests.get(url, params={"query": expression}, timeout=10).json()
+        answer = requests.get(url, params={"query": expression, "time": at}, timeout=60).json()
         assert answer["status"] == "success", f"{expression}: {answer}"
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result

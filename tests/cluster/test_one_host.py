@@ -67,10 +67,8 @@ class Probes:
 
     def wait_for(self, status: int, count: int = 1) -> None:
         """Wait until both addresses answer so from now on, so many times one after another."""
-        began = time.monotonic()
-        while [each.statuses for each in self.seen[-count:] if each.asked > began] != [
-            (status, status)
-        ] * count:
+        began, wanted = time.monotonic(), [(status, status)] * count
+        while [each.statuses for each in self.seen[-count:] if each.asked > began] != wanted:
             assert time.monotonic() - began < 240, f"{self.seen[-10:]}, never {status}"
             time.sleep(0.05)
 

@@ -62,6 +62,8 @@ class Observed:
     server: TorchServe
     prometheus: Prometheus
     sent: Sent
+    at: float
+    """When every rate and rule had data, on Prometheus's clock."""
 
 
 def numbered(count: int) -> list[dict[str, str]]:
@@ -113,7 +115,7 @@ def observed(patient_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
         prometheus.wait_for("count_over_time(Requests5XX[1m]) >= 2 and Requests5XX == 1", 60)  # it has a rate
         for rule in rules("record"):
             prometheus.wait_for(f"{rule['record']} >= 0", 60)
-        yield Observed(server, prometheus, sent)
+        yield Observed(server, prometheus, sent, time.time())
 
 
 def _scale(server: TorchServe, workers: int) -> None:
@@ -224,7 +226,8 @@ def dashboard_queries() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("panel", "query"), dashboard_queries())
 def test_a_query_of_the_dashboard_returns_data(observed: Observed, panel: str, query: str) -> None:
-    samples = observed.prometheus.query(query.replace("$__rate_interval", "1m").replace("$instance", ".*"))
+    query = query.replace("$__rate_interval", "1m").replace("$instance", ".*")
+    samples = observed.prometheus.query(query, observed.at)
     assert samples, panel
     assert all(sample["value"][1] != "NaN" for sample in samples), panel
 
@@ -240,7 +243,7 @@ def test_what_an_alert_looks_at_has_data(observed: Observed, alert: str, express
     figures = re.findall(r"nli:\w+:\w+|increase\([^)]*\)", expression)
     assert figures
     for figure in figures:
-        samples = observed.prometheus.query(figure)
+        samples = observed.prometheus.query(figure, observed.at)
         assert samples, f"{alert}: {figure}"
         assert all(sample["value"][1] != "NaN" for sample in samples), alert
 
