@@ -271,7 +271,7 @@ def test_retiring_waits_for_a_batch_that_is_running(server: TorchServe, store: P
         with suspended(*management.version("2.0").ready):
             answers = occupy(
                 clients,
-                lambda: requests.post(url, json=PAIR, timeout=300).status_code,
+                lambda: requests.post(url, json=PAIR, timeout=120).status_code,
                 lambda: management.version("2.0").queued,
             )
             retired = clients.submit(operations.retire, "2.0")

@@ -148,6 +148,7 @@ def stop_under_load(service: Service, url: str) -> None:
             asked = time.monotonic()
             service.process.send_signal(signal.SIGTERM)
             wait_until_draining(service)
+            time.sleep(2)  # longer than the drain delay
         service.process.communicate(timeout=200)
         ended = time.monotonic()
     assert service.process.returncode == 0
@@ -170,6 +171,8 @@ def test_requests_from_before_the_drain_are_answered_while_others_keep_coming(
             time.sleep(0.5)  # each client waits for its answer now
             before = time.monotonic()
             drained = pool.submit(drain, server.management_url, said.append)
+            time.sleep(0.5)
+            assert not drained.done()
         assert drained.result()
         server.stop()
     assert said == []
