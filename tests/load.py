@@ -35,6 +35,17 @@ class Answered:
         return self.received - self.sent
 
 
+def occupy(pool: Executor, ask: Callable[[], T], queued: Callable[[], int]) -> list[Future[T]]:
+    """Ask until a request waits, so that each worker, suspended by the caller, has some already."""
+    asked: list[Future[T]] = []
+    deadline = time.monotonic() + 60
+    while not queued():
+        assert time.monotonic() < deadline, "nothing waits"
+        asked.append(pool.submit(ask))
+        time.sleep(0.1)
+    return asked
+
+
 @dataclass
 class Clients:
     """Threads on connections of their own, each asking again as soon as it is answered.
@@ -100,14 +111,3 @@ class Clients:
                     time.sleep(0.05)
                 self.answered.append(Answered(sent, received, outcome, version, label))
                 time.sleep(self.pause)
-
-
-def occupy(pool: Executor, ask: Callable[[], T], queued: Callable[[], int]) -> list[Future[T]]:
-    """Ask until a request waits, so that each worker, suspended by the caller, has some already."""
-    asked: list[Future[T]] = []
-    deadline = time.monotonic() + 60
-    while not queued():
-        assert time.monotonic() < deadline, "nothing waits"
-        asked.append(pool.submit(ask))
-        time.sleep(0.1)
-    return asked

@@ -84,7 +84,9 @@ def test_single_pairs_are_answered_beside_large_requests_that_are_too_many(tmp_p
             single = occupy(pool, lambda: ask(next(one)), lambda: management.version("1.0").queued)
             single += [pool.submit(ask, next(one)) for _ in range(30)]
             large = [pool.submit(ask, next(many)) for _ in range(56)]
+            waiting_since = time.monotonic()
             while management.version("1.0").queued < 86:
+                assert time.monotonic() < waiting_since + 60, management.version("1.0")
                 time.sleep(0.05)
         assert {each.result() for each in single} == {200}
         assert {each.result() for each in large} == {200, 503}
