@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +160,7 @@ def test_probes_from_the_address_of_a_busy_client_are_answered(
             answers = [clients.submit(ask, gateway) for _ in range(32)]
             began = time.monotonic()
             while sum(len(each.bodies) for each in services) < 32:
-                assert time.monotonic() - began < 10, "the requests didn't arrive"
+                assert time.monotonic() - began < 60, "the requests didn't arrive"
                 time.sleep(0.05)
             assert ask(gateway).status_code == 429
             model = "models/nli"
