@@ -34,7 +34,7 @@ def count_posts(page: Page) -> list[str]:
 
 
 def hold(page: Page) -> list[Route]:
-    """Let posted requests wait; whoever wants an answer continues the routes in this list."""
+    """Let posted requests wait as routes in this list; one that is continued is answered."""
     held: list[Route] = []
     page.route(
         POSTS, lambda route: held.append(route) if route.request.method == "POST" else route.continue_()

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import requests
-
 from scripts import PROJECT
 from tests.cluster.network import OURS, Machine
+from tests.probes import ask_ready
 from tests.programs import need
 
 PORT = 8000
@@ -92,14 +91,6 @@ class Host:
         self.machine.kill()
         if self._process is not None:
             self._process.wait(20)
-
-
-def ask_ready(url: str, seconds: float = 5) -> int:
-    """The status of a readiness address; 0 where nobody answers."""
-    try:
-        return requests.get(url, timeout=seconds).status_code
-    except requests.RequestException:
-        return 0
 
 
 class Balancer:

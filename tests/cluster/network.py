@@ -56,12 +56,6 @@ class Machine:
         done = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False)
         return [int(pid) for pid in done.stdout.split()]
 
-    def suspend(self) -> None:
-        """Halt all that runs there: what is sent to it from now on arrives and isn't answered."""
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-
     def kill(self) -> None:
         """`kill -9` of all that runs there."""
         end = time.monotonic() + 20

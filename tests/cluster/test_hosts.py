@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.conftest import Versions
 from tests.cluster.hosts import Balancer, Host
 from tests.load import Clients
+from tests.processes import suspended
 
 REQUESTS = int(os.environ.get("CLUSTER_REQUESTS", "10000"))
 CUT_SECONDS = 14.0
@@ -22,9 +23,9 @@ Event = Callable[[list[Host], Versions, Clients], None]
 def kill_one(hosts: list[Host], versions: Versions, load: Clients) -> None:
     """Kill a host that has requests to answer."""
     load.wait_for(REQUESTS // 5)
-    hosts[0].machine.suspend()
-    load.wait_for(REQUESTS // 50)  # meanwhile it is given requests, and keeps them
-    hosts[0].kill()
+    with suspended(*hosts[0].machine.pids()):
+        load.wait_for(REQUESTS // 50)  # meanwhile it is given requests, and keeps them
+        hosts[0].kill()
 
 
 def cut_one_link(hosts: list[Host], versions: Versions, load: Clients) -> None:

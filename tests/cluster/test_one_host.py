@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -20,8 +18,9 @@ from requests.adapters import HTTPAdapter
 
 from scripts.torchserve.processes import WORKER, command_line
 from tests.cluster.conftest import NO_LIMIT, Versions
-from tests.cluster.hosts import Balancer, Host, ask_ready
+from tests.cluster.hosts import Balancer, Host
 from tests.cluster.network import BRIDGE, NETWORK, Machine
+from tests.probes import Probes
 from tests.processes import new_process, suspended
 
 PAIR = {"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}
@@ -43,42 +42,6 @@ def host(
     made.kill()
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    asked: float
-    answered: float
-    statuses: tuple[int, int]
-    """Of the service's own address and of the gateway's; 0 where nobody listens."""
-
-
-class Probes:
-    """Asks both readiness addresses from another machine, ten times a second."""
-
-    def __init__(self, host: Host) -> None:
-        self._urls = (host.readiness, f"{host.gateway}/ready")
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-        self.seen: list[Probe] = []
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join(200)
-
-    def wait_for(self, status: int, count: int = 1) -> None:
-        """Wait until both addresses answer so from now on, so many times one after another."""
-        began, wanted = time.monotonic(), [(status, status)] * count
-        while [each.statuses for each in self.seen[-count:] if each.asked > began] != wanted:
-            assert time.monotonic() - began < 240, f"{self.seen[-10:]}, never {status}"
-            time.sleep(0.05)
-
-    def _ask(self) -> None:
-        while not self._done.wait(0.1):
-            asked = time.monotonic()
-            own, door = [ask_ready(url, 60) for url in self._urls]
-            self.seen.append(Probe(asked, time.monotonic(), (own, door)))
-
-
 def workers_of(host: Host) -> list[int]:
     pids = host.machine.pids()
     running = [each for each in psutil.process_iter() if each.pid in pids]
@@ -87,8 +50,7 @@ def workers_of(host: Host) -> list[int]:
 
 @pytest.mark.parametrize("host", [NO_LIMIT], indirect=True, ids=["no limit"])
 def test_readiness_from_another_machine_is_true_to_the_service(host: Host, versions: Versions) -> None:
-    probes = Probes(host)
-    try:
+    with Probes(host.readiness, f"{host.gateway}/ready", seconds=240) as probes:
         probes.wait_for(200)
         assert (503, 503) in [each.statuses for each in probes.seen]  # while the model was loaded
 
@@ -106,13 +68,7 @@ def test_readiness_from_another_machine_is_true_to_the_service(host: Host, versi
         stopped = time.monotonic()
         host.terminate()
         probes.wait_for(0)
-    finally:
-        probes.stop()
-    after = [each for each in probes.seen if each.asked > stopped]
-    for statuses in zip(*(each.statuses for each in after), strict=True):
-        assert list(statuses) == sorted(statuses, key=[200, 503, 0].index)
-        assert statuses.count(503) > statuses.count(200)  # at most what was found before the signal
-        assert after[statuses.index(0)].answered > stopped + DRAIN_DELAY
+    probes.assert_drained(stopped, DRAIN_DELAY)
 
 
 def ask(url: str, source: str, count: int) -> Counter[int]:

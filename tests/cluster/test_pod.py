@@ -19,8 +19,8 @@ import requests
 from scripts import PROJECT
 from scripts.torchserve.ports import Ports
 from tests.cluster.conftest import Versions
-from tests.cluster.hosts import ask_ready
 from tests.cluster.network import Machine
+from tests.probes import ask_ready
 from tests.programs import need
 from tests.unit.deploy.chart import manifest, render
 
