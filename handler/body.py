@@ -105,6 +105,16 @@ def type_name(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def limit_pairs(count: int, most: int) -> None:
+    """Refuse a body of more pairs than a request may have.
+
+    Raises:
+        LimitExceeded: it has more.
+    """
+    if count > most:
+        raise LimitExceeded(f"{count} pairs in one request; at most {most} are allowed")
+
+
 def lone_surrogate(text: str) -> int | None:
     """Index of the first lone surrogate, which JSON can hold and no encoding can."""
     try:

@@ -21,7 +21,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from handler.body import FORM, BodyHeaders, charset_of, lone_surrogate, media_type, read_body, type_name
+from handler.body import (
+    FORM,
+    BodyHeaders,
+    charset_of,
+    limit_pairs,
+    lone_surrogate,
+    media_type,
+    read_body,
+    type_name,
+)
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
 from handler.multipart import RAW_MULTIPART, read_multipart
 from handler.sentences import Span, split_sentences
@@ -233,8 +242,7 @@ def _pairs(rows: list[Any], prefix: str, limits: HandlerSettings) -> tuple[Sente
 def _check_count(pairs: int, where: str, limits: HandlerSettings) -> None:
     if not pairs:
         raise InvalidRequest(f"{where} holds no pair")
-    if pairs > limits.max_pairs:
-        raise LimitExceeded(f"{pairs} pairs in one request; at most {limits.max_pairs} are allowed")
+    limit_pairs(pairs, limits.max_pairs)
 
 
 def _text(row: dict[str, Any], name: str, prefix: str, limits: HandlerSettings) -> str:

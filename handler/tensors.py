@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from handler.body import lone_surrogate, type_name
+from handler.body import limit_pairs, lone_surrogate, type_name
 from handler.errors import InvalidPair, InvalidRequest, LimitExceeded
 
 INPUTS = ("premise", "hypothesis")
@@ -94,8 +94,7 @@ def read_tensors(
     count = len(hypotheses)
     if len(premises) not in (1, count):
         raise InvalidRequest(f"inputs differ in length: {len(premises)} premises and {count} hypotheses")
-    if count > max_pairs:
-        raise LimitExceeded(f"{count} pairs in one request; at most {max_pairs} are allowed")
+    limit_pairs(count, max_pairs)
     if len(premises) == 1:
         premises *= count
     rows = [{"premise": p, "hypothesis": h} for p, h in zip(premises, hypotheses, strict=True)]
