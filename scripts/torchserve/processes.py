@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -92,3 +92,8 @@ def command_line(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+def workers_among(processes: Iterable[psutil.Process]) -> list[int]:
+    """Process ids of those that are workers."""
+    return [each.pid for each in processes if any(WORKER in part for part in command_line(each))]

@@ -25,13 +25,12 @@ from scripts.torchserve.plain_paths import PlainPaths
 from scripts.torchserve.ports import Ports
 from scripts.torchserve.processes import (
     KILL_SECONDS,
-    WORKER,
     Running,
     StartError,
-    command_line,
     end,
     family_of,
     leftovers,
+    workers_among,
 )
 from scripts.torchserve.properties import read_settings, to_properties
 
@@ -189,8 +188,7 @@ class TorchServe(Running):
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run now."""
-        family = family_of(self._launcher.pid) if self._launcher else []
-        return [each.pid for each in family if any(WORKER in part for part in command_line(each))]
+        return workers_among(family_of(self._launcher.pid) if self._launcher else [])
 
     def properties(self) -> dict[str, str]:
         """The settings that TorchServe gets."""

@@ -16,7 +16,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from scripts.torchserve.processes import WORKER, command_line
+from scripts.torchserve.processes import workers_among
 from tests.cluster.conftest import NO_LIMIT, Versions
 from tests.cluster.hosts import Balancer, Host
 from tests.cluster.network import BRIDGE, NETWORK, Machine
@@ -44,8 +44,7 @@ def host(
 
 def workers_of(host: Host) -> list[int]:
     pids = host.machine.pids()
-    running = [each for each in psutil.process_iter() if each.pid in pids]
-    return [each.pid for each in running if any(WORKER in part for part in command_line(each))]
+    return workers_among(each for each in psutil.process_iter() if each.pid in pids)
 
 
 @pytest.mark.parametrize("host", [NO_LIMIT], indirect=True, ids=["no limit"])

@@ -16,7 +16,7 @@ import requests
 
 from scripts import PROJECT
 from scripts.torchserve.draining import drain
-from scripts.torchserve.processes import WORKER, command_line
+from scripts.torchserve.processes import workers_among
 from scripts.torchserve.server import Ports, TorchServe
 from scripts.torchserve.sizing import suitable_workers
 from tests.load import PAIR, Clients
@@ -114,7 +114,7 @@ def test_sigterm_between_the_first_ready_worker_and_the_last_drains(service: Ser
 
 
 def workers_of(service: Service) -> list[int]:
-    return [each.pid for each in service.processes() if any(WORKER in part for part in command_line(each))]
+    return workers_among(service.processes())
 
 
 def statuses_until_ready(service: Service) -> list[int]:
